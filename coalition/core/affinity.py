@@ -1,0 +1,75 @@
+"""Affinity: words that a job asks for and that the lines of a worker offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+Words = frozenset[str]
+"""A requirement: all of these words must stand in one line of the worker."""
+
+NO_WORDS: Words = frozenset()
+
+_interned: dict[Words, Words] = {NO_WORDS: NO_WORDS}
+
+
+def intern_words(words: Words) -> Words:
+    """Give the one object that stands for this set: sets are few, jobs are many."""
+    return _interned.setdefault(words, words)
+
+
+def parse_words(text: str) -> Words:
+    """Read "LINUX, 24GB" as a set of words; white space around words and empty words do not count."""
+    if not text:
+        return NO_WORDS
+    return intern_words(frozenset(word for part in text.split(",") if (word := part.strip())))
+
+
+_joined: dict[tuple[Words, Words], Words] = {}
+
+
+def join(first: Words, second: Words) -> Words:
+    """Give the interned union of two requirements."""
+    if not first:
+        return second
+    if not second:
+        return first
+    both = _joined.get((first, second))
+    if both is None:
+        both = _joined[first, second] = intern_words(first | second)
+    return both
+
+
+class Line:
+    """One affinity line of a worker, with a cache of the requirements it holds."""
+
+    __slots__ = ("_holds", "words")
+
+    def __init__(self, words: Words) -> None:
+        """Make a line that offers `words`."""
+        self.words = words
+        self._holds: dict[Words, bool] = {}
+
+    def holds(self, requirement: Words) -> bool:
+        """Say whether every word of the requirement stands in this line."""
+        answer = self._holds.get(requirement)
+        if answer is None:
+            answer = self._holds[requirement] = requirement <= self.words
+        return answer
+
+
+_lines: dict[Words, Line] = {}
+
+
+def parse_lines(text: str) -> tuple[Line, ...]:
+    """Read a worker's affinity: ordered lines, each a comma list; empty lines are left out.
+
+    3.17 had one comma list, 4.0 several lines: a text without newlines is the one-line case.
+    """
+    return tuple(_lines_of(text))
+
+
+def _lines_of(text: str) -> Iterator[Line]:
+    for row in text.replace("\\n", "\n").splitlines():
+        words = parse_words(row)
+        if words:
+            yield _lines.setdefault(words, Line(words))

@@ -1,0 +1,268 @@
+"""The workers and their runs: picking, heartbeats, ends, silence and time limits."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from coalition.core.affinity import parse_lines
+from coalition.core.changes import Changes
+from coalition.core.model import Job, Run, Worker
+from coalition.core.ready import pick
+from coalition.core.retrying import may_retry
+from coalition.core.states import (
+    ERROR,
+    FINISHED,
+    LOST,
+    STOPPED,
+    TERMINATED,
+    TIMEOUT,
+    WAITING,
+    WORKING,
+    RunState,
+    WorkerState,
+)
+from coalition.core.tree import Tree
+from coalition.errors import Refused, UnknownWorker
+
+
+class Crew:
+    """The part of the farm that works: who is there, and who runs what."""
+
+    def __init__(self, changes: Changes, worker_timeout: float) -> None:
+        """Start without jobs and workers; a worker silent for `worker_timeout` seconds is lost."""
+        self.changes = changes
+        self.worker_timeout = worker_timeout
+        self.tree = Tree(changes)
+        self.workers: dict[str, Worker] = {}
+        self.runs: dict[int, Run] = {}  # those that go on
+        self.next_run = 1
+        # Runs taken from their workers that these have still to be told of: run number -> worker.
+        self.revoked: dict[int, Worker] = {}
+        self._deadlines: list[tuple[float, int]] = []  # heap of (time, run number)
+
+    # --- workers come, speak and go ---------------------------------------------------------
+
+    def worker(self, name: str) -> Worker:
+        """Find a worker, or raise UnknownWorker."""
+        worker = self.workers.get(name)
+        if worker is None:
+            raise UnknownWorker(f"there is no worker {name!r}", name=name)
+        return worker
+
+    def on_contact(self, name: str, now: float, ip: str = "", node: str = "") -> Worker:
+        """A worker speaks: it is alive, and made known if it is new."""
+        worker = self.workers.get(name)
+        if worker is None:
+            if not name:
+                raise Refused("a worker needs a name")
+            worker = self.workers[name] = Worker(name, now)
+            self.changes.deleted_workers.pop(name, None)
+            self.changes.workers[name] = worker
+        worker.ping_time = now
+        if worker.ip != ip or worker.node != node:
+            worker.ip, worker.node = ip, node
+            self.changes.workers[name] = worker
+        if worker.state in (TIMEOUT, "STARTING", TERMINATED):
+            self._set_state(worker, WORKING if worker.run else WAITING)
+        return worker
+
+    def on_announce(self, worker: Worker, affinity: str) -> None:
+        """A worker says what it can do; it counts where nobody has said anything else."""
+        if affinity and not worker.affinity:
+            self._set_affinity(worker, affinity)
+
+    def on_leave(self, worker: Worker) -> None:
+        """A worker without a run says that it is leaving: it is not a lost one."""
+        if worker.run is None:
+            self._set_state(worker, TERMINATED)
+
+    def _set_state(self, worker: Worker, state: WorkerState) -> None:
+        if worker.state != state:
+            worker.state = state
+            self.changes.workers[worker.name] = worker
+
+    def _set_affinity(self, worker: Worker, affinity: str) -> None:
+        worker.affinity = affinity
+        worker.lines = parse_lines(affinity)
+        self.changes.workers[worker.name] = worker
+
+    # --- a run's life -----------------------------------------------------------------------
+
+    def on_pick(self, worker: Worker, now: float) -> Run | None:
+        """An idle worker wants a job: give it the run that it should begin, if there is one."""
+        if worker.run is not None:
+            raise Refused(f"worker {worker.name!r} has a job", name=worker.name)
+        job = pick(self.tree.root, worker.lines) if worker.active else None
+        if job is None:
+            return None
+        run = Run(self.next_run, job, worker, now)
+        self.next_run += 1
+        self.tree.move(job, "pick", start=now, duration=0.0)
+        job.worker = worker.name
+        job.progress, job.local_progress = 0.0, None
+        job.run = worker.run = self.runs[run.id] = run
+        worker.last_job = job.id
+        worker.state = WORKING
+        self.changes.workers[worker.name] = worker
+        self.changes.new_runs[run.id] = run
+        if job.timeout:
+            heappush(self._deadlines, (now + job.timeout, run.id))
+        return run
+
+    def on_seen(self, worker: Worker, run_id: int) -> bool:
+        """A worker says that it executes a run: say whether it should go on."""
+        run = worker.run
+        if run is None or run.id != run_id:
+            return False
+        worker.seen_run = run_id
+        return True
+
+    def on_idle(self, worker: Worker, now: float) -> Run | None:
+        """A worker says that it has no run: give the one it was sent and has not received.
+
+        Had it been heard to have that run before, then the run is lost, and its job waits again.
+        """
+        run = worker.run
+        if run is not None and worker.seen_run == run.id:
+            self._take_back(run, LOST, now)
+            return None
+        return run
+
+    def on_end(self, worker: Worker, run_id: int, code: int, now: float) -> bool:
+        """A run has ended with an exit code; False if it is not that worker's run any more."""
+        run = worker.run
+        if run is None or run.id != run_id:
+            return False
+        job = run.job
+        job.run_done += 1
+        self._close(run, FINISHED if code == 0 else ERROR, now, code)
+        self._count_end(worker, code == 0)
+        if code == 0:
+            job.progress = 1.0
+            self.tree.move(job, "finish", duration=run.duration)
+        else:
+            self._failed(job, run.duration)
+        return True
+
+    def on_give_back(self, worker: Worker, run_id: int, now: float) -> bool:
+        """The node had to end a run itself: its job waits again, and the try does not count."""
+        run = worker.run
+        if run is None or run.id != run_id:
+            return False
+        self._take_back(run, STOPPED, now)
+        return True
+
+    def on_progress(self, run: Run, progress: float | None, local: float | None) -> None:
+        """A run's log told how far it is: parts of 1, None for what it did not tell."""
+        job = run.job
+        if run.id not in self.runs:
+            return
+        if progress is not None and progress != job.progress:
+            job.progress = progress
+            self.changes.jobs[job.id] = job
+        if local is not None and local != job.local_progress:
+            job.local_progress = local
+            self.changes.jobs[job.id] = job
+
+    def on_tick(self, now: float) -> None:
+        """Time passes: end what took too long, and give up on workers that are silent."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now:
+            run = self.runs.get(heappop(deadlines)[1])
+            if run is None or not run.job.timeout:
+                continue
+            due = run.start + run.job.timeout
+            if due > now:
+                heappush(deadlines, (due, run.id))
+            else:
+                self._timed_out(run, now)
+        for worker in self.workers.values():
+            if now - worker.ping_time > self.worker_timeout and worker.state in (WAITING, WORKING):
+                self._lost(worker, now)
+
+    def watch_deadline(self, job: Job) -> None:
+        """A job's time limit was edited: look at its run when that is over."""
+        if job.run is not None and job.timeout:
+            heappush(self._deadlines, (job.run.start + job.timeout, job.run.id))
+
+    def _timed_out(self, run: Run, now: float) -> None:
+        job = run.job
+        job.run_done += 1
+        self.revoked[run.id] = run.worker
+        self._close(run, ERROR, now, None)
+        self._count_end(run.worker, False)
+        self._failed(job, run.duration)
+
+    def _lost(self, worker: Worker, now: float) -> None:
+        if worker.run is not None:
+            self._take_back(worker.run, LOST, now)
+        worker.error += 1
+        self._set_state(worker, TIMEOUT)
+
+    def _failed(self, job: Job, duration: float) -> None:
+        if may_retry(job.run_done, job.retry):
+            self.tree.requeue(job, "give back")
+        else:
+            self.tree.move(job, "fail", duration=duration)
+
+    def _count_end(self, worker: Worker, good: bool) -> None:
+        if good:
+            worker.finished += 1
+        else:
+            worker.error += 1
+        worker.state = WAITING
+        self.changes.workers[worker.name] = worker
+
+    def _close(self, run: Run, state: RunState, now: float, code: int | None) -> None:
+        """End the run itself; what becomes of its job is the caller's."""
+        run.state = state
+        run.duration = max(0.0, now - run.start)
+        run.code = code
+        del self.runs[run.id]
+        run.job.run = run.worker.run = None
+        self.changes.finished_runs[run.id] = run
+
+    def _take_back(self, run: Run, state: RunState, now: float) -> None:
+        """End a run in a way that does not count as a try: its job waits again."""
+        worker = run.worker
+        self.revoked[run.id] = worker
+        self._close(run, state, now, None)
+        self._set_state(worker, WAITING)
+        self.tree.requeue(run.job, "give back")
+
+    # --- orders about workers ---------------------------------------------------------------
+
+    def on_edit_workers(self, edits: dict[str, dict[str, object]], now: float) -> None:
+        """Set `affinity` (lines) or `active` of workers by name."""
+        workers = {name: self.worker(name) for name in edits}
+        for name, edit in edits.items():
+            if "affinity" in edit:
+                self._set_affinity(workers[name], str(edit["affinity"]))
+            if "active" in edit:
+                self._set_active(workers[name], bool(edit["active"]), now)
+
+    def on_start_workers(self, names: list[str], now: float) -> None:
+        """Let workers take jobs again."""
+        for worker in [self.worker(name) for name in names]:
+            self._set_active(worker, True, now)
+
+    def on_stop_workers(self, names: list[str], now: float) -> None:
+        """Let workers take no more jobs, and end what they run; these tries do not count."""
+        for worker in [self.worker(name) for name in names]:
+            self._set_active(worker, False, now)
+
+    def _set_active(self, worker: Worker, active: bool, now: float) -> None:
+        if worker.active != active:
+            worker.active = active
+            self.changes.workers[worker.name] = worker
+        if not active and worker.run is not None:
+            self._take_back(worker.run, STOPPED, now)
+
+    def on_delete_workers(self, names: list[str], now: float) -> None:
+        """Forget workers; what they run is given back."""
+        for worker in [self.worker(name) for name in names]:
+            if worker.run is not None:
+                self._take_back(worker.run, STOPPED, now)
+            if self.workers.pop(worker.name, None):
+                self.changes.workers.pop(worker.name, None)
+                self.changes.deleted_workers[worker.name] = None

@@ -1,0 +1,101 @@
+"""Jobs that are to be created together: all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from coalition.core.changes import Changes
+from coalition.core.cycles import Plan, search
+from coalition.core.model import Job
+from coalition.core.ready import Group
+from coalition.core.tree import Tree
+from coalition.errors import UnknownDependency, UnknownParent
+
+SLICE = 200
+"""Jobs built between two pauses: a few milliseconds."""
+
+
+class Submission:
+    """A list of new jobs, each with its parent and dependencies, in or outside of the list."""
+
+    def __init__(self) -> None:
+        """Start with no jobs."""
+        self.jobs: list[Job] = []
+        self.parents: list[Job | int] = []
+        self.dependencies: dict[Job, Sequence[Job | int]] = {}
+        # Set by build(): for each parent outside, a group that stands nowhere and has its children.
+        self.stand_ins: dict[int, Job] = {}
+        self.checked = -1  # Tree.links_version for which the links were found good
+
+    def add(
+        self,
+        job: Job,
+        parent: Job | int,
+        dependencies: Sequence[Job | int] = (),
+        *,
+        is_group: bool = False,
+    ) -> None:
+        """Add a job after its parent: a Job of this submission, or the id of one in the farm."""
+        if is_group or not job.command:
+            job.group = Group()
+        self.jobs.append(job)
+        self.parents.append(parent)
+        if dependencies:
+            self.dependencies[job] = dependencies
+
+    def build(self) -> Iterator[None]:
+        """Build the new trees beside the farm, in slices, so that adding them takes no time."""
+        scratch = Tree(Changes())
+        for number, (job, parent) in enumerate(zip(self.jobs, self.parents, strict=True)):
+            if isinstance(parent, int):
+                stand_in = self.stand_ins.get(parent)
+                if stand_in is None:
+                    stand_in = self.stand_ins[parent] = Job(parent)
+                    stand_in.group = Group()
+                parent = stand_in
+            scratch.attach(parent, job)
+            if number % SLICE == 0:
+                yield
+        for number, (job, wanted) in enumerate(self.dependencies.items()):
+            scratch.set_dependencies(job, [d for d in wanted if isinstance(d, Job)])
+            if number % SLICE == 0:
+                yield
+
+    def check_parents(self, tree: Tree) -> None:
+        """Raise UnknownParent or NotAGroup if the farm cannot hold these jobs."""
+        for parent in {parent for parent in self.parents if isinstance(parent, int)}:
+            if parent and parent not in tree.jobs:
+                raise UnknownParent(f"there is no job {parent} to be the parent", parent=parent)
+            if parent:
+                tree.check_can_hold(tree.jobs[parent])
+
+    def check_links(self, tree: Tree) -> Iterator[None]:
+        """Raise UnknownDependency or Cycle if the farm cannot take the links; yield now and then."""
+        version = tree.links_version
+        if self.checked == version or not self.dependencies:
+            return
+        wanted: dict[int, Sequence[Job]] = {
+            job.id: self.resolved(job, tree) for job in self.dependencies
+        }
+        parents: dict[int, Job] = {}
+        children: dict[int, list[Job]] = {}
+        for job, parent in zip(self.jobs, self.parents, strict=True):
+            if isinstance(parent, int):
+                if not parent:
+                    continue
+                parent = tree.get(parent)
+            parents[job.id] = parent
+            children.setdefault(parent.id, []).append(job)
+        yield
+        yield from search(self.dependencies, Plan(wanted, parents, children))
+        self.checked = version
+
+    def resolved(self, job: Job, tree: Tree) -> list[Job]:
+        """Give what a job of this submission depends on, or raise UnknownDependency."""
+        found: list[Job] = []
+        for wanted in self.dependencies[job]:
+            dependency = tree.jobs.get(wanted) if isinstance(wanted, int) else wanted
+            if dependency is None:
+                raise UnknownDependency(f"there is no job {wanted} to depend on", dependency=wanted)
+            found.append(dependency)
+        return found

@@ -1,0 +1,140 @@
+"""Every error Coalition raises on purpose: one tree, whose docstrings are the default messages.
+
+`code` is the stable word a client may test for; the HTTP status that goes with a class stands in
+`coalition.server.answers`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CoalitionError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str = "", **detail: object) -> None:
+        """Say `message`, or what the class's docstring says; `detail` is what a program may read."""
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.detail = detail
+
+
+class ConfigError(CoalitionError):
+    """A setting is wrong."""
+
+    code = "config"
+
+
+class Refused(CoalitionError):
+    """The request cannot be carried out; nothing was changed."""
+
+    code = "refused"
+
+
+class BadRequest(Refused):
+    """The request is malformed."""
+
+    code = "bad_request"
+
+
+class TooLarge(Refused):
+    """The request is larger than the server takes."""
+
+    code = "too_large"
+
+
+class UnknownRoute(Refused):
+    """There is no such address on this server."""
+
+    code = "unknown_route"
+
+
+class WrongMethod(Refused):
+    """This address does not take that method."""
+
+    code = "wrong_method"
+
+
+class Unknown(Refused):
+    """The request names something that does not exist."""
+
+    code = "unknown"
+
+
+class UnknownJob(Unknown):
+    """There is no such job."""
+
+    code = "unknown_job"
+
+
+class UnknownWorker(Unknown):
+    """There is no such worker."""
+
+    code = "unknown_worker"
+
+
+class UnknownParent(Unknown):
+    """There is no such parent."""
+
+    code = "unknown_parent"
+
+
+class UnknownDependency(Unknown):
+    """There is no such dependency."""
+
+    code = "unknown_dependency"
+
+
+class NotAGroup(Refused):
+    """A job that has run or is running cannot become a group."""
+
+    code = "not_a_group"
+
+
+class Cycle(Refused):
+    """The jobs would wait for each other for ever."""
+
+    code = "cycle"
+
+
+class IllegalMove(Refused):
+    """A job in this state cannot do that."""
+
+    code = "illegal_move"
+
+
+class Unavailable(CoalitionError):
+    """The server cannot do this at the moment; try again."""
+
+    code = "unavailable"
+
+
+class NotDurable(Unavailable):
+    """The database does not take the change; it is kept in memory and written as soon as it can be."""
+
+    code = "not_durable"
+
+
+class StoreError(CoalitionError):
+    """The database cannot be used."""
+
+    code = "store"
+
+
+class StoreBusy(StoreError):
+    """Another server uses this database."""
+
+    code = "store_busy"
+
+
+class StoreUnavailable(StoreError):
+    """The database does not answer or is full; the same write may succeed later."""
+
+    code = "store_unavailable"
+
+
+class ServerUnreachable(CoalitionError):
+    """The server does not answer."""
+
+    code = "server_unreachable"

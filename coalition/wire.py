@@ -1,0 +1,196 @@
+"""The field names of the REST API and of the worker protocols, and the shapes that check them.
+
+Nothing else spells a field of a request or an answer. A request is decoded straight into one of
+these types by msgspec, which refuses wrong types with the path of the offending field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+PORT = 19211
+"""TCP port of the API and UDP port of discovery, as in 4.0."""
+
+DISCOVERY_ANSWER = b"roxor"
+"""What a server answers to any datagram, as in 4.0."""
+
+DISCOVERY_QUESTION = b"coalition"
+
+LONGEST_WAIT = 20.0
+"""Seconds a node's request is held open at most; below the idle limits of common proxies."""
+
+NODE_PATH = "/workers/node"
+
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Environment = str | dict[str, str]
+Dependencies = str | list[int | str]
+
+
+class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """A job to create: body of PUT /api/jobs. `children` and `key` only in the same request."""
+
+    title: str = ""
+    command: str = ""
+    dir: str = "."
+    environment: Environment | None = ""
+    parent: int | str | None = 0
+    priority: int = 1000
+    dependencies: Dependencies | None = None
+    timeout: Seconds | None = 0
+    retry: Count | None = 0
+    affinity: str | None = ""
+    url: str | None = ""
+    user: str | None = ""
+    state: str | None = "WAITING"
+    paused: bool | None = False
+    progress_pattern: str | None = ""
+    localprogress: str | None = ""
+    globalprogress: str | None = ""
+    key: str | None = None
+    children: list[msgspec.Raw] | None = None
+
+
+class JobEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What to change of a job: a value of the body of POST /api/jobs."""
+
+    title: str | UnsetType = UNSET
+    command: str | UnsetType = UNSET
+    dir: str | UnsetType = UNSET
+    environment: Environment | UnsetType = UNSET
+    parent: int | str | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    dependencies: Dependencies | UnsetType = UNSET
+    timeout: Seconds | UnsetType = UNSET
+    retry: Count | UnsetType = UNSET
+    affinity: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    user: str | UnsetType = UNSET
+    state: str | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+    progress_pattern: str | UnsetType = UNSET
+    localprogress: str | UnsetType = UNSET
+    globalprogress: str | UnsetType = UNSET
+
+
+class WorkerEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What to change of a worker: a value of the body of POST /api/workers."""
+
+    affinity: str | UnsetType = UNSET
+    active: bool | UnsetType = UNSET
+
+
+READ_ONLY_JOB_FIELDS = frozenset(
+    {
+        "id", "worker", "start_time", "duration", "ping_time", "run_done", "progress",
+        "local_progress", "finished", "errors", "working", "total", "total_finished",
+        "total_errors", "total_working",
+    }
+)  # fmt: skip
+"""Fields of an answer that a request may repeat when it creates a job, and that are then ignored."""
+
+
+# --- protocol 2: one node, all its workers, one request --------------------------------------
+
+
+class Load(Struct, omit_defaults=True):
+    """How busy a node is: `cpu` percent per core, memory in MB."""
+
+    cpu: list[float] = []
+    free_memory: int = 0
+    total_memory: int = 0
+
+
+class Host(Struct, omit_defaults=True):
+    """What a node is; sent with the first report and whenever it changed."""
+
+    hostname: str = ""
+    os: str = ""
+    cores: int = 0
+    version: str = ""
+
+
+class Slot(Struct, omit_defaults=True):
+    """One worker of a node: `run` is the run it has (0: idle). `affinity` is announced by -a."""
+
+    name: Name
+    run: Count = 0
+    affinity: str = ""
+
+
+class End(Struct, omit_defaults=True):
+    """A run has ended. `code` is the exit code, negative for a signal.
+
+    `again` asks for another try that does not count: the node had to end the run itself.
+    """
+
+    run: int
+    code: int = 0
+    again: bool = False
+
+
+class Chunk(Struct):
+    """Bytes of a run's log; `offset` is where they stand in what the run has written."""
+
+    run: int
+    offset: Count
+    data: bytes
+
+
+class Report(Struct, omit_defaults=True):
+    """Node to server, POST /workers/node. Repeating a report is harmless."""
+
+    node: Name
+    workers: list[Slot]
+    ends: list[End] = []
+    logs: list[Chunk] = []
+    load: Load | None = None
+    host: Host | None = None
+    wait: Seconds = 0
+    """Seconds the node agrees to wait for news; 0 asks for an answer at once."""
+    leaving: bool = False
+    """No more work, please: idle workers are leaving, the running ones finish."""
+
+
+class Start(Struct, omit_defaults=True):
+    """Run this. `log` is the byte offset from which the server wants the run's output."""
+
+    worker: str
+    run: int
+    job: int
+    command: str
+    dir: str = "."
+    user: str = ""
+    environment: str = ""
+
+
+class Orders(Struct, omit_defaults=True):
+    """Server to node: the answer to a Report."""
+
+    start: list[Start] = []
+    kill: list[int] = []
+    """Runs to end; their ends need not be reported."""
+    ended: list[int] = []
+    """Runs whose ends are safe: forget them."""
+    logs: dict[int, int] = {}
+    """Run to the number of its log bytes that are safe: forget those."""
+    wait: float = LONGEST_WAIT
+    """Seconds the server will hold the next report at most."""
+
+
+class ErrorBody(Struct):
+    """The one shape of an error."""
+
+    code: str
+    message: str
+    detail: dict[str, Any] = {}
+
+
+class ErrorAnswer(Struct):
+    """What an answer with a status of 400 or more carries."""
+
+    error: ErrorBody
