@@ -1,0 +1,391 @@
+"""The settings of server and worker: each is described once, as a field of its dataclass.
+
+The sources, the later ones winning: the defaults below, the ini file, the environment
+(COALITION_SERVER_PORT), the command line. The ini file is read without interpolation, so that a
+`%` in a password or a command is a `%`.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import difflib
+import ipaddress
+import math
+import reprlib
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from coalition import wire
+from coalition.errors import ConfigError
+
+FILE = "coalition.ini"
+"""The file that is read when none is named; it stands in the data folder."""
+
+IGNORED = frozenset({"db_mysql_install"})
+"""Keys that stood in 4.0's files and never did anything."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is said about a setting beside its type and default.
+
+    `lowest` and `highest` bound a number, `choices` a text. `secret` keeps it out of logs. A
+    setting that is not `in_file` comes from the command line only.
+    """
+
+    help: str
+    lowest: float = -math.inf
+    highest: float = math.inf
+    choices: tuple[str, ...] = ()
+    key: str = ""
+    secret: bool = False
+    in_file: bool = True
+
+
+def setting(default: Value, help: str, lowest: float = -math.inf, **rest: Any) -> Value:
+    """Describe a setting; `rest` are the other fields of Rule."""
+    rule = Rule(help, lowest, **rest)
+    return dataclasses.field(default=default, repr=not rule.secret, metadata={"rule": rule})
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """The `[server]` section and the folder that its relative paths start at."""
+
+    datadir: Path
+
+    db_type: str = setting("sqlite", "Kind of database", choices=("sqlite", "mysql"))
+    db_sqlite_file: str = setting("coalition.db", "File of the SQLite database")
+    db_mysql_host: str = setting("127.0.0.1", "MySQL or MariaDB server, as host or host:port")
+    db_mysql_port: int = setting(3306, "Its port, if the host does not name one", 1, highest=65535)
+    db_mysql_user: str = setting("", "Account on the MySQL server")
+    db_mysql_password: str = setting("", "Password of that account", secret=True)
+    db_mysql_base: str = setting("base", "Name of the MySQL database")
+
+    port: int = setting(
+        wire.PORT,
+        "Port of the web page, the API and the workers (TCP), and of discovery (UDP)",
+        0,
+        highest=65535,
+    )
+    servermode: str = setting(
+        "normal",
+        "Where more workers come from when there is work for them",
+        choices=("normal", "aws", "gcloud", "qarnot_api"),
+    )
+    timeout: float = setting(60.0, "Seconds of silence after which a worker is lost", 0.1)
+    maxbody: int = setting(256 * 1024 * 1024, "Largest request body, in bytes", 1)
+    service: bool = setting(False, "Run as a service (Windows only)")
+    verbose: bool = setting(False, "Say more in the log")
+
+    notifyafter: int = setting(10, "Mail a group's user after this many finished jobs, 0: never", 0)
+    decreasepriorityafter: int = setting(
+        10, "Lower a group's priority after this many failed jobs, 0: never", 0
+    )
+
+    smtphost: str = setting("", "Mail server; empty: no mail is sent")
+    smtpport: int = setting(587, "Port of the mail server", 1, highest=65535)
+    smtptls: bool = setting(True, "Encrypt the connection to the mail server (STARTTLS)")
+    smtpsender: str = setting("", "Address that mails come from")
+    smtplogin: str = setting("", "Account on the mail server; empty: no login")
+    smtppasswd: str = setting("", "Password of that account", secret=True)
+
+    ldaphost: str = setting("", "URL of the LDAP server; empty: no login, everybody may do all")
+    ldaptemplatelogin: str = setting("", "Name under which a user logs in to the LDAP server")
+    ldapbase: str = setting("", "Where in the LDAP tree the searches start")
+    ldapunsafeapi: bool = setting(False, "Let scripts use the API without a password")
+    ldaptemplatecreatejob: str = setting("", "Filter: may create jobs of their own")
+    ldaptemplateviewjob: str = setting("", "Filter: may see their own jobs")
+    ldaptemplateeditjob: str = setting("", "Filter: may change their own jobs")
+    ldaptemplatedeletejob: str = setting("", "Filter: may delete their own jobs")
+    ldaptemplatecreatejobglobal: str = setting("", "Filter: may create jobs for anybody")
+    ldaptemplateviewjobglobal: str = setting("", "Filter: may see anybody's jobs")
+    ldaptemplateeditjobglobal: str = setting("", "Filter: may change anybody's jobs")
+    ldaptemplatedeletejobglobal: str = setting("", "Filter: may delete anybody's jobs")
+
+    commandwhitelist: str = setting("", "Commands that jobs may have; empty: any command")
+
+    @property
+    def database(self) -> Path:
+        """The file of the SQLite database."""
+        return self.datadir / self.db_sqlite_file
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the jobs' logs."""
+        return self.datadir / "logs"
+
+    @property
+    def log_file(self) -> Path:
+        """The file the server writes its own log to."""
+        return self.datadir / "server.log"
+
+    @property
+    def mysql_address(self) -> tuple[str, int]:
+        """Host and port of the MySQL server; a port in `db_mysql_host` wins.
+
+        Raises ConfigError if what follows the colon is no port.
+        """
+        host, colon, port = self.db_mysql_host.rpartition(":")
+        if not colon or (":" in host and not host.endswith("]")):
+            return self.db_mysql_host.strip("[]"), self.db_mysql_port
+        if not (port.isdecimal() and 0 < int(port) <= 65535):
+            raise ConfigError(f"[server] db_mysql_host: {reprlib.repr(port)} is not a port")
+        return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """The `[worker]` section, what only the command line says, and the data folder."""
+
+    datadir: Path
+
+    server_url: str = setting(
+        "", "Server, like http://host:19211; empty: look for it on the network", key="serverUrl"
+    )
+    broadcast: tuple[str, ...] = setting(
+        (), "Addresses to ask for the server, by comma; empty: every interface's broadcast address"
+    )
+    workers: int = setting(1, "Workers of this computer: jobs it runs at the same time", 1)
+    name: str = setting("", "Name of the worker; empty: the name of the computer")
+    sleep: float = setting(2.0, "Seconds between two reports to the server", 0.01)
+    cpus: int | None = setting(None, "Processors per worker; given, it decides how many workers", 1)
+    startup: str = setting("", "Command to run before the first job")
+    verbose: bool = setting(False, "Say more in the log")
+    runcommand: str = setting(
+        "", "How to run a job's command, with __user__, __dir__ and __cmd__; empty: directly"
+    )
+    logfile: str = setting("./worker.log", "File of the worker's own log")
+    debug: bool = setting(False, "Show what is said to the server", in_file=False)
+    affinity: str = setting("", "Affinity to announce to the server", in_file=False)
+
+    @property
+    def log_file(self) -> Path:
+        """The file the worker writes its own log to."""
+        return self.datadir / self.logfile
+
+
+Config = TypeVar("Config", ServerConfig, WorkerConfig)
+
+SECTIONS: dict[type[Any], str] = {ServerConfig: "server", WorkerConfig: "worker"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as a reader of the file or of the documentation sees it.
+
+    `name` is the field's, `kind` its type as it is written.
+    """
+
+    section: str
+    key: str
+    name: str
+    kind: str
+    default: object
+    rule: Rule
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"COALITION_{self.section}_{self.key}".upper()
+
+
+def settings(config: type[ServerConfig] | type[WorkerConfig]) -> list[Setting]:
+    """Return the settings of a section in the order in which they are described."""
+    return [
+        Setting(
+            SECTIONS[config],
+            field.metadata["rule"].key or field.name,
+            field.name,
+            str(field.type),
+            field.default,
+            field.metadata["rule"],
+        )
+        for field in dataclasses.fields(config)
+        if "rule" in field.metadata
+    ]
+
+
+def load_server(
+    options: Mapping[str, object], config: Path | None, datadir: Path, environ: Mapping[str, str]
+) -> ServerConfig:
+    """Read the server's settings.
+
+    `options` are the command line's by field name; None is "not given", and names that are no
+    settings are passed over. Without `config`, coalition.ini of the data folder is read if there is
+    one. Raises ConfigError with one line that names file, section, key and reason.
+    """
+    return _load(ServerConfig, options, config, datadir, environ)
+
+
+def load_worker(
+    options: Mapping[str, object], config: Path | None, datadir: Path, environ: Mapping[str, str]
+) -> WorkerConfig:
+    """Read the worker's settings as `load_server` does; without a name it has the computer's."""
+    loaded = _load(WorkerConfig, options, config, datadir, environ)
+    return dataclasses.replace(loaded, name=loaded.name or socket.gethostname())
+
+
+def _load(
+    kind: type[Config],
+    options: Mapping[str, object],
+    config: Path | None,
+    datadir: Path,
+    environ: Mapping[str, str],
+) -> Config:
+    path = config or datadir / FILE
+    written = _read_file(path, must_exist=config is not None)[SECTIONS[kind]]
+    values: dict[str, Any] = {}
+    for one in settings(kind):
+        if one.rule.in_file:
+            where = f"{path}: [{one.section}] {one.key}"
+            _take(values, one, written.get(one.key.lower()), where, path)
+            _take(values, one, environ.get(one.variable), one.variable)
+        _take(values, one, options.get(one.name), f"option {one.name}")
+    return kind(datadir=datadir, **values)
+
+
+def _take(
+    values: dict[str, Any], one: Setting, value: object, where: str, path: Path | None = None
+) -> None:
+    """Put what a source says about a setting into `values`, if it says something."""
+    try:
+        if isinstance(value, str):
+            value = _parse(one, value)
+        if value is not None:
+            _check(one.rule, value)
+            values[one.name] = value
+    except ValueError as error:
+        raise ConfigError(
+            f"{where}: {error}", file=str(path or ""), section=one.section, key=one.key
+        ) from error
+
+
+def _parse(one: Setting, text: str) -> object:
+    """Return the value that `text` stands for; None where a number or switch is left empty."""
+    if one.kind == "str":
+        return text.lower() if one.rule.choices else text
+    return READERS[one.kind](text.strip()) if text.strip() else None
+
+
+def _check(rule: Rule, value: object) -> None:
+    if rule.choices and value not in rule.choices:
+        raise ValueError(f"{reprlib.repr(value)} is none of {', '.join(rule.choices)}")
+    if isinstance(value, int | float) and not rule.lowest <= value <= rule.highest:
+        bounds = f"at least {rule.lowest:g}"
+        if rule.highest < math.inf:
+            bounds = f"between {rule.lowest:g} and {rule.highest:g}"
+        raise ValueError(f"{value} is out of range, it must be {bounds}")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{reprlib.repr(text)} is not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{reprlib.repr(text)} is not a number")
+    return number
+
+
+def _switch(text: str) -> bool:
+    states = configparser.RawConfigParser.BOOLEAN_STATES
+    if text.lower() not in states:
+        raise ValueError(f"{reprlib.repr(text)} is neither yes nor no")
+    return states[text.lower()]
+
+
+def _whole_or_none(text: str) -> int | None:
+    return None if text.lower() == "none" else _whole(text)
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in words:
+        try:
+            ipaddress.IPv4Address(word)
+        except ValueError:
+            raise ValueError(f"{reprlib.repr(word)} is not an IPv4 address") from None
+    return words
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "int": _whole,
+    "float": _number,
+    "bool": _switch,
+    "int | None": _whole_or_none,
+    "tuple[str, ...]": _addresses,
+}
+"""How a text becomes a value, by the type of the field."""
+
+
+def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, str]]:
+    """Return section -> lower-case key -> text of an ini file whose every name is known."""
+    parser = configparser.RawConfigParser(default_section="")
+    try:
+        # Notepad starts a UTF-8 file with a byte order mark.
+        parser.read_string(path.read_text("utf-8-sig"), str(path))
+    except FileNotFoundError as error:
+        if must_exist:
+            raise ConfigError(f"{path}: there is no such file", file=str(path)) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", file=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: the file is not UTF-8 text", file=str(path)) from error
+    except configparser.Error as error:
+        raise ConfigError(f"{path}: {_syntax(error)}", file=str(path)) from error
+    _check_names(parser, path)
+    return {name: dict(parser[name]) if name in parser else {} for name in SECTIONS.values()}
+
+
+def _syntax(error: configparser.Error) -> str:
+    """Say in one line what configparser, which uses several, found wrong."""
+    match error:
+        case configparser.DuplicateSectionError():
+            return f"line {error.lineno}: the section [{error.section}] stands there twice"
+        case configparser.DuplicateOptionError():
+            return f"[{error.section}] {error.option}: the key stands there twice"
+        case configparser.MissingSectionHeaderError():
+            return f"line {error.lineno}: there is no [server] or [worker] line above it"
+        case configparser.ParsingError(errors=[(line, _), *_]):
+            return f"line {line}: this is not key=value"
+    return "this is not an ini file"
+
+
+def _check_names(parser: configparser.RawConfigParser, path: Path) -> None:
+    """Refuse sections and keys that nobody reads, which are misspelt ones."""
+    for section in parser.sections():
+        if section not in SECTIONS.values():
+            hint = _did_you_mean(section, SECTIONS.values())
+            reason = f"there is no such section{hint}"
+            raise ConfigError(f"{path}: [{section}]: {reason}", file=str(path), section=section)
+    for kind, section in SECTIONS.items():
+        known = {one.key.lower(): one.key for one in settings(kind) if one.rule.in_file}
+        for key in parser[section] if parser.has_section(section) else ():
+            if key not in known and key not in IGNORED:
+                hint = _did_you_mean(key, known.values())
+                raise ConfigError(
+                    f"{path}: [{section}] {key}: there is no such setting{hint}",
+                    file=str(path),
+                    section=section,
+                    key=key,
+                )
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, 1)
+    return f", did you mean '{names[close[0]]}'?" if close else ""
