@@ -15,7 +15,7 @@ class CoalitionError(Exception):
     code: ClassVar[str] = "error"
 
     def __init__(self, message: str = "", **detail: object) -> None:
-        """Say `message`, or what the class's docstring says; `detail` is what a program may read."""
+        """Say `message`, or what the docstring says; `detail` is what a program may read."""
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.detail = detail
 
@@ -111,7 +111,7 @@ class Unavailable(CoalitionError):
 
 
 class NotDurable(Unavailable):
-    """The database does not take the change; it is kept in memory and written as soon as it can be."""
+    """The database does not take the change; it is kept and written as soon as that can be."""
 
     code = "not_durable"
 

@@ -91,7 +91,7 @@ READ_ONLY_JOB_FIELDS = frozenset(
         "total_errors", "total_working",
     }
 )  # fmt: skip
-"""Fields of an answer that a request may repeat when it creates a job, and that are then ignored."""
+"""Fields of an answer that a request to create a job may repeat; they are ignored there."""
 
 
 # --- protocol 2: one node, all its workers, one request --------------------------------------
@@ -152,6 +152,10 @@ class Report(Struct, omit_defaults=True):
     host: Host | None = None
     wait: Seconds = 0
     """Seconds the node agrees to wait for news; 0 asks for an answer at once."""
+    session: str = ""
+    """Random, and another one whenever the node's process is started."""
+    number: Count = 0
+    """Counts the reports of a session: one that was overtaken by a later one is passed over."""
     leaving: bool = False
     """No more work, please: idle workers are leaving, the running ones finish."""
 

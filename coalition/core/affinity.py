@@ -18,7 +18,7 @@ def intern_words(words: Words) -> Words:
 
 
 def parse_words(text: str) -> Words:
-    """Read "LINUX, 24GB" as a set of words; white space around words and empty words do not count."""
+    """Read "LINUX, 24GB" as a set of words; white space around words does not count."""
     if not text:
         return NO_WORDS
     return intern_words(frozenset(word for part in text.split(",") if (word := part.strip())))

@@ -1,4 +1,4 @@
-"""What happened, as data: the rows that are now different and what must follow once they are safe."""
+"""What happened, as data: the rows that are now different, and what follows once they are safe."""
 
 from __future__ import annotations
 
@@ -47,3 +47,12 @@ class Changes:
     def __bool__(self) -> bool:
         """Say whether anything changed."""
         return any(getattr(self, name) for name in self.__slots__)
+
+    def take(self) -> Changes:
+        """Give all that was collected so far, and start anew."""
+        taken = Changes()
+        for name in self.__slots__:
+            mine, empty = getattr(self, name), getattr(taken, name)
+            setattr(taken, name, mine)
+            setattr(self, name, empty)
+        return taken

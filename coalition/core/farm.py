@@ -97,13 +97,14 @@ class Farm(Crew):
         plan = self._plan(edits)
         for id, edit in edits.items():
             self._check_command(self.tree.get(id), edit)
+        # First all leave, then all arrive: two jobs that change places never stand in each other.
+        for id in plan.parents:
+            self.tree.detach(self.tree.get(id))
+        for id, parent in plan.parents.items():
+            self.tree.attach(parent, self.tree.get(id))
         for id, edit in edits.items():
             job = self.tree.get(id)
             self._edit_fields(job, edit)
-            if id in plan.parents and plan.parents[id] is not job.parent:
-                self.tree.detach(job)
-                self.tree.attach(plan.parents[id], job)
-                self.changes.edited_jobs[id] = job
             if id in plan.dependencies:
                 self.tree.set_dependencies(job, plan.dependencies[id])
             if "paused" in edit:
@@ -159,9 +160,9 @@ class Farm(Crew):
             node = parents.get(node.id, node.parent)
 
     def _check_command(self, job: Job, edit: Edit) -> None:
-        if edit.get("command") == "" and job.group is None:
-            if job.start_time or job.state in FINAL:
-                raise Refused(f"job {job.id} has run; it needs a command", id=job.id)
+        has_run = job.group is None and (job.start_time or job.state in FINAL)
+        if has_run and edit.get("command") == "":
+            raise Refused(f"job {job.id} has run; it needs a command", id=job.id)
 
     def _edit_fields(self, job: Job, edit: Edit) -> None:
         for name in PLAIN_FIELDS & edit.keys():
@@ -278,10 +279,9 @@ class Farm(Crew):
             if now - since < QUIET:
                 return
             del quiet[id]
-            job = self.tree.jobs.get(id)
-            if job is not None and job.state == FINISHED and job.parent is self.tree.root:
-                if not self._archive(job):
-                    quiet[id] = now
+            job = self.tree.root.group.children.get(id) if self.tree.root.group else None
+            if job is not None and job.state == FINISHED and not self._archive(job):
+                quiet[id] = now
 
     def _archive(self, root: Job) -> bool:
         """Drop a finished tree from memory, unless something outside of it depends on it."""

@@ -123,7 +123,7 @@ class Group:
         """Make a group of nothing."""
         self.children: dict[int, Job] = {}
         self.queues: dict[Words, Queue] = {}
-        # The parent's queues in which this group stands, with how many inner requirements lead there.
+        # The parent's queues in which this group stands: how many inner requirements lead there.
         self.listed: dict[Queue, int] = {}
         self.working = self.errors = self.finished = 0  # children that are no groups
         self.total = self.total_working = self.total_errors = self.total_finished = 0  # all below

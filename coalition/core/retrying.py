@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def may_retry(run_done: int, retry: int) -> bool:
-    """Say whether a job whose `run_done` runs have failed is run again: retry=2 is up to three runs."""
+    """Say whether a job is run again after `run_done` failed runs: retry=2 is up to three runs."""
     return run_done <= retry

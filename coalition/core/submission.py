@@ -70,7 +70,7 @@ class Submission:
                 tree.check_can_hold(tree.jobs[parent])
 
     def check_links(self, tree: Tree) -> Iterator[None]:
-        """Raise UnknownDependency or Cycle if the farm cannot take the links; yield now and then."""
+        """Raise UnknownDependency or Cycle if the links cannot be; yield now and then."""
         version = tree.links_version
         if self.checked == version or not self.dependencies:
             return

@@ -1,0 +1,186 @@
+"""Any orders and events in any sequence keep the farm right, and pick what a plain list would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from coalition.core.affinity import parse_words
+from coalition.core.changes import Changes
+from coalition.core.farm import Farm
+from coalition.core.model import Job, Worker
+from coalition.core.states import FINISHED, WAITING
+from coalition.core.submission import Submission
+from coalition.core.tree import ancestors
+from coalition.errors import Refused
+
+WORDS = st.sampled_from(["", "A", "B", "A,B"])
+PRIORITIES = st.sampled_from([-(10**30), 0, 1000, 10**30])
+INDEX = st.integers(0, 10**6)
+
+
+def slow_pick(farm: Farm, worker: Worker) -> Job | None:
+    """The model: look at every job, sort, take the first."""
+    ready = [job for job in farm.tree.jobs.values() if is_ready(job)]
+    ready.sort(key=order_key)
+    for line in worker.affinity.split("\n"):
+        for job in ready:
+            if requirement(job) and requirement(job) <= parse_words(line):
+                return job
+    return next((job for job in ready if not requirement(job)), None)
+
+
+def is_ready(job: Job) -> bool:
+    above = [job, *ancestors(job)]
+    held = any(j.paused or any(d.state != FINISHED for d in j.dependencies) for j in above)
+    return job.group is None and job.state == WAITING and not held
+
+
+def requirement(job: Job) -> frozenset[str]:
+    return frozenset().union(*(parse_words(j.affinity) for j in [job, *ancestors(job)]))
+
+
+def order_key(job: Job) -> list[tuple[int, int]]:
+    return [(-j.priority, j.id) for j in reversed([job, *ancestors(job)])]
+
+
+class FarmMachine(RuleBasedStateMachine):
+    """Drives a farm as users, workers and time do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.farm = Farm(Changes(), 60)
+        self.now = 1000.0
+
+    @initialize(
+        lines=st.lists(st.sampled_from(["", "A", "B", "A,B", "A\nB"]), min_size=3, max_size=3)
+    )
+    def workers(self, lines: list[str]) -> None:
+        for number, affinity in enumerate(lines):
+            worker = self.farm.on_contact(f"w{number}", self.now)
+            self.farm.on_announce(worker, affinity)
+
+    def some(self, index: int) -> int:
+        ids = [*self.farm.tree.jobs, 0]
+        return ids[index % len(ids)]
+
+    def attempt(self, act: Any, *args: Any) -> None:
+        """An order may be refused; then nothing has changed, which the invariants see."""
+        before = snapshot(self.farm)
+        try:
+            act(*args)
+        except Refused:
+            assert snapshot(self.farm) == before
+
+    @rule(
+        jobs=st.lists(
+            st.tuples(st.booleans(), WORDS, PRIORITIES, INDEX, st.lists(INDEX, max_size=2)),
+            min_size=1,
+            max_size=4,
+        ),
+        retry=st.integers(0, 2),
+        timeout=st.sampled_from([0, 0, 20]),
+        beside=st.booleans(),
+    )
+    def submit(self, jobs: list[Any], retry: int, timeout: float, beside: bool) -> None:
+        submission = Submission()
+        made: list[Job] = []
+        for is_group, affinity, priority, parent, after in jobs:
+            job = Job(
+                self.farm.new_id(), command="" if is_group else "x", affinity=affinity,
+                words=parse_words(affinity), priority=priority, retry=retry, timeout=timeout,
+            )  # fmt: skip
+            known: list[Any] = [*made, *self.farm.tree.jobs]
+            dependencies = [known[index % len(known)] for index in after] if known else []
+            inside = [j for j in made if j.group is not None]
+            choices: list[Any] = [*inside, self.some(parent)]
+            submission.add(job, choices[parent % len(choices)], dependencies)
+            made.append(job)
+        if beside:
+            for _ in submission.build():
+                pass
+        self.attempt(self.farm.on_submit, submission)
+
+    @rule(number=st.integers(0, 2))
+    def pick(self, number: int) -> None:
+        worker = self.farm.on_contact(f"w{number}", self.now)
+        if worker.run is None:
+            expected = slow_pick(self.farm, worker) if worker.active else None
+            run = self.farm.on_pick(worker, self.now)
+            assert (run.job if run else None) is expected
+
+    @precondition(lambda self: self.farm.runs)
+    @rule(index=INDEX, code=st.integers(0, 1))
+    def end(self, index: int, code: int) -> None:
+        run = [*self.farm.runs.values()][index % len(self.farm.runs)]
+        assert self.farm.on_end(run.worker, run.id, code, self.now)
+        assert not self.farm.on_end(run.worker, run.id, code, self.now)
+
+    @rule(seconds=st.sampled_from([1.0, 25.0, 90.0]), alive=st.sets(st.integers(0, 2)))
+    def time_passes(self, seconds: float, alive: set[int]) -> None:
+        self.now += seconds
+        for number in alive:
+            self.farm.on_contact(f"w{number}", self.now)
+        self.farm.on_tick(self.now)
+
+    @rule(index=INDEX, what=st.sampled_from(["reset", "reset_errors", "start", "pause"]))
+    def order(self, index: int, what: str) -> None:
+        self.attempt(getattr(self.farm, f"on_{what}"), [self.some(index)], self.now)
+
+    @rule(indices=st.lists(INDEX, min_size=1, max_size=2))
+    def delete(self, indices: list[int]) -> None:
+        self.attempt(self.farm.on_delete, [self.some(index) for index in indices], self.now)
+
+    @rule(index=INDEX, parent=INDEX)
+    def move(self, index: int, parent: int) -> None:
+        self.attempt(self.farm.on_edit, {self.some(index): {"parent": self.some(parent)}}, self.now)
+
+    @rule(first=INDEX, second=INDEX, parent=INDEX)
+    def swap(self, first: int, second: int, parent: int) -> None:
+        edits = {
+            self.some(first): {"parent": self.some(second)},
+            self.some(second): {"parent": self.some(parent)},
+        }
+        self.attempt(self.farm.on_edit, edits, self.now)
+
+    @rule(index=INDEX, priority=PRIORITIES, affinity=WORDS)
+    def reorder(self, index: int, priority: int, affinity: str) -> None:
+        edit = {"priority": priority, "affinity": affinity}
+        self.attempt(self.farm.on_edit, {self.some(index): edit}, self.now)
+
+    @rule(index=INDEX, command=st.sampled_from(["", "x"]))
+    def recommand(self, index: int, command: str) -> None:
+        self.attempt(self.farm.on_edit, {self.some(index): {"command": command}}, self.now)
+
+    @rule(index=INDEX, after=st.lists(INDEX, max_size=3))
+    def depend(self, index: int, after: list[int]) -> None:
+        wanted = [self.some(one) for one in after]
+        self.attempt(self.farm.on_set_dependencies, self.some(index), wanted)
+
+    @rule(
+        number=st.integers(0, 2), affinity=st.sampled_from(["", "A", "B\nA"]), active=st.booleans()
+    )
+    def edit_worker(self, number: int, affinity: str, active: bool) -> None:
+        edit: dict[str, object] = {"affinity": affinity, "active": active}
+        self.farm.on_edit_workers({f"w{number}": edit}, self.now)
+
+    @invariant()
+    def everything_is_consistent(self) -> None:
+        self.farm.check_invariants()
+
+
+def snapshot(farm: Farm) -> list[tuple[object, ...]]:
+    return [
+        (
+            *(j.id, j.parent and j.parent.id, j.state, j.paused, j.priority, j.affinity, j.unmet),
+            *(j.group is None, j.command, [d.id for d in j.dependencies], j.run and j.run.id),
+        )
+        for j in farm.tree.jobs.values()
+    ]
+
+
+TestFarm = FarmMachine.TestCase
+TestFarm.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
