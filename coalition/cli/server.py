@@ -1,0 +1,145 @@
+"""server.py: options, settings, the database's upkeep, and the server itself."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL
+
+import coalition
+from coalition.config import ServerConfig, load_server
+from coalition.errors import CoalitionError, ConfigError
+from coalition.store.engine import Store, open_store
+
+HERE = Path(__file__).resolve().parents[2]
+"""Where server.py stands: the default data folder, and the home of public/."""
+
+CONFIRMATION = "Yes, proceed!"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        prog="server.py", description="The server of Coalition.", allow_abbrev=False
+    )
+    add = result.add_argument
+    add("-p", "--port", type=int, help="port of the web page, the API and the workers")
+    add("-v", "--verbose", action="store_true", default=None, help="say more, on the terminal")
+    add("--datadir", type=Path, default=HERE, help="folder of coalition.ini, database and logs")
+    add("--config", type=Path, help="settings file instead of the data folder's coalition.ini")
+    add("--init", action="store_true", help="set up an empty database and end")
+    add("--migrate", action="store_true", help="bring an older database up to date and end")
+    add("--reset", action="store_true", help="delete all jobs, workers and logs, and end")
+    add("--yes", action="store_true", help="ask nothing before --migrate and --reset")
+    if sys.platform == "win32":
+        add("-c", "--console", action="store_true", help="run in this console")
+        add("-s", "--service", action="store_true", default=None, help="run as a service")
+    add("--version", action="version", version=coalition.__version__)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run server.py; give its exit code: 2 for wrong options or settings, 1 for other trouble."""
+    options = parser().parse_args(argv)
+    datadir = options.datadir.resolve()
+    try:
+        datadir.mkdir(parents=True, exist_ok=True)
+        config = load_server(vars(options), options.config, datadir, os.environ)
+        url = database_url(config)
+    except (ConfigError, OSError) as error:
+        print(f"server.py: {error}", file=sys.stderr)
+        return 2
+    _start_logging(config)
+    try:
+        store = open_store(url)
+        if options.init or options.migrate or options.reset:
+            return _keep(store, options, config)
+        return _serve(store, config)
+    except CoalitionError as error:
+        logging.getLogger(__name__).critical("%s", error)
+        print(f"server.py: {error}", file=sys.stderr)
+        return 1
+
+
+def database_url(config: ServerConfig) -> str:
+    """Give the SQLAlchemy URL of the database that the settings name."""
+    if config.db_type == "sqlite":
+        return f"sqlite:///{config.database}"
+    host, port = config.mysql_address
+    user, password = config.db_mysql_user or None, config.db_mysql_password or None
+    url = URL.create("mysql+pymysql", user, password, host, port, config.db_mysql_base)
+    return url.render_as_string(hide_password=False)
+
+
+def _start_logging(config: ServerConfig) -> None:
+    handlers: list[logging.Handler] = [logging.FileHandler(config.log_file, encoding="utf-8")]
+    if config.verbose:
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(
+        level=logging.INFO if config.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=handlers,
+    )
+    # Alembic and the rest speak at INFO about what they always do.
+    logging.getLogger("coalition").setLevel(logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _keep(store: Store, options: argparse.Namespace, config: ServerConfig) -> int:
+    """Carry out --init, --migrate or --reset."""
+    store.lock()
+    if options.init:
+        store.init()
+        print("The database is set up.")
+        return 0
+    what = "delete all jobs, workers, events and logs" if options.reset else "change the database"
+    if not (options.yes or _confirmed(what)):
+        print("Nothing was done.")
+        return 1
+    if options.migrate:
+        copy = store.migrate(time.time())
+        if copy is not None:
+            print(f"The database as it was is kept in {copy}.")
+        print("The database is up to date.")
+    else:
+        store.reset()
+        for log in config.logs.glob("[0-9]*.log"):
+            log.unlink()
+        print("All data are deleted.")
+    return 0
+
+
+def _confirmed(what: str) -> bool:
+    print(f'This will {what}. Type "{CONFIRMATION}" to go on: ', end="", flush=True)
+    try:
+        return input().strip() == CONFIRMATION
+    except EOFError:
+        return False
+
+
+def _serve(store: Store, config: ServerConfig) -> int:
+    """Run until a signal comes."""
+    from twisted.internet import reactor as twisted_reactor
+    from twisted.internet.error import CannotListenError
+
+    from coalition.server.app import App
+
+    reactor: Any = twisted_reactor  # Twisted tells its type only when it is running
+    store.lock()
+    store.prepare()
+    app = App(reactor, config, store, HERE / "public")
+    try:
+        app.start()
+    except CannotListenError as error:
+        store.close()
+        raise CoalitionError(f"port {config.port} cannot be used: {error.socketError}") from error
+    reactor.addSystemEventTrigger("before", "shutdown", app.stop)
+    reactor.run()
+    return app.exit_code

@@ -1,0 +1,62 @@
+"""What goes back to a client: values as JSON, errors in one shape, and which status each has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from coalition import errors, wire
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass
+class Answer:
+    """An answer that is more than a value: a status, headers, a body as it is."""
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+    file: tuple[str, int, int] | None = None  # path, offset and length of a file to send as body
+
+
+STATUS: dict[type[errors.CoalitionError], int] = {
+    errors.TooLarge: 413,
+    errors.UnknownRoute: 404,
+    errors.WrongMethod: 405,
+    errors.UnknownJob: 404,
+    errors.UnknownWorker: 404,
+    errors.Unknown: 404,
+    errors.Cycle: 409,
+    errors.NotAGroup: 409,
+    errors.IllegalMove: 409,
+    errors.BadRequest: 400,
+    errors.UnknownParent: 400,
+    errors.UnknownDependency: 400,
+    errors.Refused: 400,
+    errors.Unavailable: 503,
+    errors.StoreUnavailable: 503,
+    errors.CoalitionError: 500,
+}
+"""The one table from exceptions to statuses; a class that is missing has its parent's."""
+
+
+def of_value(value: object) -> Answer:
+    """Give a value as JSON."""
+    return Answer(msgspec.json.encode(value))
+
+
+def of_error(error: BaseException) -> Answer:
+    """Give an error; what is not ours says nothing of itself."""
+    if isinstance(error, errors.CoalitionError):
+        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        detail: dict[str, Any] = error.detail
+        body = wire.ErrorBody(error.code, str(error), detail)
+    else:
+        status = 500
+        body = wire.ErrorBody("internal", "the server made an error; its log says which")
+    return Answer(msgspec.json.encode(wire.ErrorAnswer(body)), status)

@@ -1,0 +1,128 @@
+"""The parts of a server and how they hang together."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from coalition.config import ServerConfig
+from coalition.core.changes import Changes
+from coalition.core.farm import Farm
+from coalition.errors import StoreError
+from coalition.server import timers
+from coalition.server.discovery import Discovery
+from coalition.server.joblog import JobLogs
+from coalition.server.journal import Journal
+from coalition.server.nodes import Nodes
+from coalition.server.service import Service
+from coalition.server.site import make_site
+from coalition.store import loading, writing
+from coalition.store.engine import Store
+
+log = logging.getLogger(__name__)
+
+READERS = 4
+"""Threads that read lists: more would only wait for each other's Python."""
+
+YOUNG = 20_000
+"""New objects between two looks for cyclic garbage: what a request leaves behind has no cycles."""
+
+
+class App:
+    """A server from its start to its end."""
+
+    def __init__(self, reactor: Any, config: ServerConfig, store: Store, public: Path) -> None:
+        """Load the farm from a store that is locked and prepared, and make all parts."""
+        self._reactor = reactor
+        self._store = store
+        self._config = config
+        self.exit_code = 0
+        self._writer = ThreadPool(1, 1, "journal")
+        self._readers = ThreadPool(1, READERS, "readers")
+        farm = Farm(Changes(), config.timeout)
+        self._load(farm)
+        logs = JobLogs(config.logs)
+        self.journal: Journal[writing.Batch] = Journal(
+            reactor, farm.changes, writing.snapshot, self._write, logs.on_committed, self._crash
+        )
+        nodes = Nodes(reactor, farm, logs, self.journal.durable)
+        self.service = Service(reactor, farm, self.journal, logs, nodes, self._read)
+        self._site = make_site(self.service, public, config.maxbody)
+        self._ports: list[Any] = []
+
+    def _load(self, farm: Farm) -> None:
+        """Take in the database; every worker gets a full `timeout` to report."""
+        gc.disable()
+        try:
+            with self._store.writing() as connection:
+                farm.load(loading.load(connection))
+        finally:
+            gc.enable()
+        now = self._reactor.seconds()
+        for worker in farm.workers.values():
+            worker.ping_time = now
+        farm.check_invariants()
+        log.info("%d jobs and %d workers loaded", len(farm.tree.jobs), len(farm.workers))
+
+    def _write(self, batch: writing.Batch) -> Deferred[None]:
+        return deferToThreadPool(self._reactor, self._writer, writing.write, self._store, batch)
+
+    def _read(self, function: Callable[..., Any], *args: object) -> Deferred[Any]:
+        def read() -> Any:
+            with self._store.reading() as connection:
+                return function(connection, *args)
+
+        return deferToThreadPool(self._reactor, self._readers, read)
+
+    def start(self) -> None:
+        """Listen, and begin to look at the clock. Raises CannotListenError."""
+        reactor = self._reactor
+        tcp = reactor.listenTCP(self._config.port, self._site, backlog=4096)
+        port = tcp.getHost().port
+        self._ports = [tcp, reactor.listenUDP(port, Discovery())]
+        self._writer.start()
+        self._readers.start()
+        reactor.callLater(0, timers.tick, self.service)
+        # What was loaded stays: the collector need not look at a million jobs again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(YOUNG, 20, 100)
+        log.info("listening on port %d", port)
+
+    def stop(self) -> Deferred[None]:
+        """Take no more work, write the journal, and let everything go."""
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        if self.service.stopping:
+            return
+        self.service.stopping = True
+        log.info("stopping")
+        for port in self._ports:
+            await _stopped(port)
+        self.service.nodes.release_all()
+        try:
+            await self.journal.durable()
+        except StoreError:
+            log.exception("the journal could not be written")
+        self._writer.stop()
+        self._readers.stop()
+        self._store.close()
+
+    def _crash(self, failure: Failure) -> None:
+        self.exit_code = 1
+        self._reactor.stop()
+
+
+async def _stopped(port: Any) -> None:
+    stopped = port.stopListening()
+    if stopped is not None:
+        await stopped

@@ -1,0 +1,65 @@
+"""The routes of the workers themselves: protocol 1 of Coalition 4.0, and protocol 2."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+
+from coalition.errors import BadRequest
+from coalition.server import answers
+from coalition.server.routes import Call, route
+from coalition.wire import Report
+
+
+@route("POST", "/workers/node")
+async def report(call: Call) -> object:
+    """Protocol 2: what a node has to say, for what it should do."""
+    said = call.json(Report)
+    call.hung_up = lambda: call.service.nodes.drop(said)
+    return answers.Answer(msgspec.json.encode(await call.service.report(said, call.ip)))
+
+
+@route("POST", "/workers/pickjob")
+@route("GET", "/workers/pickjob")
+async def pick(call: Call) -> object:
+    """Protocol 1: a job for a worker, as the tuple literal that its worker.py evaluates."""
+    start = await call.service.pick(call.args.get("hostname", ""), call.ip, _load(call))
+    if start is None:
+        return _text("(-1, '', '', '', None)")
+    job = (start.job, start.command, start.dir, start.user, start.environment)
+    return _text(ascii(job))
+
+
+@route("POST", "/workers/heartbeat")
+@route("GET", "/workers/heartbeat")
+async def heartbeat(call: Call) -> object:
+    """Protocol 1: go on or end it."""
+    try:
+        log = base64.b64decode(call.args.get("log", ""))
+    except binascii.Error:
+        raise BadRequest("log is not base64", field="log") from None
+    name, job = call.args.get("hostname", ""), call.number("jobId", -1)
+    goes_on = await call.service.heartbeat(name, call.ip, _load(call), job, log)
+    return _text("true" if goes_on else "false")
+
+
+@route("POST", "/workers/endjob")
+@route("GET", "/workers/endjob")
+async def end(call: Call) -> object:
+    """Protocol 1: a job has ended."""
+    name, job = call.args.get("hostname", ""), call.number("jobId", -1)
+    await call.service.end(name, call.ip, job, call.number("errorCode", 0))
+    return _text("None")
+
+
+def _load(call: Call) -> tuple[str, int, int]:
+    """Give load (a text such as "[12]"), free and total memory in MB; 3.17 had other names."""
+    free = call.number("free_memory", call.number("freeMemory", 0))
+    total = call.number("total_memory", call.number("totalMemory", 0))
+    return call.args.get("load", "[0]"), free, total
+
+
+def _text(text: str) -> answers.Answer:
+    return answers.Answer(text.encode(), content_type="text/html")

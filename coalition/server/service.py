@@ -1,0 +1,361 @@
+"""What can be asked of the server. Every route calls one method here, and nothing else decides.
+
+A method changes the farm in memory, waits until that is durable, and answers. Lists come from the
+database, read in other threads, after what was decided before the request has got there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from twisted.internet.defer import DeferredLock
+
+from coalition import wire
+from coalition.core.farm import Farm
+from coalition.core.loading import Loaded
+from coalition.core.submission import Submission
+from coalition.errors import BadRequest, Unavailable, UnknownJob, UnknownParent
+from coalition.server.auth import Who
+from coalition.server.joblog import JobLogs
+from coalition.server.journal import Journal
+from coalition.server.nodes import Nodes, start_order
+from coalition.server.slices import Clock, in_slices
+from coalition.server.submitting import Wanted
+from coalition.store import loading, reading
+
+T = TypeVar("T")
+
+Read = Callable[..., Awaitable[Any]]
+"""Runs a function of the store, with a connection as its first argument, in another thread."""
+
+AT_ONCE = 500
+"""Jobs that are added in one turn; more of them are built and written beside the farm."""
+
+
+class Service:
+    """The farm as its users see it."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        farm: Farm,
+        journal: Journal[Any],
+        logs: JobLogs,
+        nodes: Nodes,
+        read: Read,
+    ) -> None:
+        """Put the parts together; see coalition.server.app."""
+        self.clock = clock
+        self.farm = farm
+        self.journal = journal
+        self.logs = logs
+        self.nodes = nodes
+        self._read_store = read
+        self._loading = DeferredLock()
+        self._hidden: list[tuple[int, int]] = []  # ids of submissions still being written
+        self._next_submission = 1
+        self.stopping = False
+
+    # --- the common path --------------------------------------------------------------------
+
+    async def _saved(self, value: T) -> T:
+        """Give `value` once all that was decided is durable."""
+        self.nodes.look()
+        await self.journal.durable()
+        return value
+
+    async def _read(self, function: Callable[..., T], *args: object) -> T:
+        await self.journal.durable()
+        result: T = await self._read_store(function, *args)
+        return result
+
+    def _now(self) -> float:
+        return self.clock.seconds()
+
+    def _check_open(self) -> None:
+        if self.stopping:
+            raise Unavailable("the server is stopping")
+
+    async def _known(self, ids: Iterable[int]) -> None:
+        """Bring the trees of these jobs into memory, where finished ones have left it."""
+        missing = self._missing(ids)
+        if not missing:
+            return
+        await self._loading.acquire()
+        try:
+            while missing := self._missing(missing):
+                version = self.farm.tree.links_version
+                loaded: Loaded = await self._read(loading.load_trees, missing)
+                # Had a tree been deleted meanwhile, it must not come back.
+                if version == self.farm.tree.links_version:
+                    self.farm.load(loaded)
+                    return
+        finally:
+            self._loading.release()
+
+    def _missing(self, ids: Iterable[int]) -> list[int]:
+        known = self.farm.tree.jobs
+        return [
+            id
+            for id in dict.fromkeys(ids)
+            if id > 0
+            and id not in known
+            and id < self.farm.next_job
+            and not any(first <= id <= last for first, last in self._hidden)
+        ]
+
+    # --- submitting -------------------------------------------------------------------------
+
+    async def submit(self, who: Who, body: bytes) -> Any:
+        """Create the jobs of a request, all or none; give their ids in its shape."""
+        self._check_open()
+        wanted = Wanted()
+        await in_slices(wanted.read(body), self.clock)
+        outer = {name: await self._parent_id(name) for name in _outer_parents(wanted)}
+        dependencies = [d for s in wanted.specs for d in _ids(s.dependencies)]
+        await self._known([*outer.values(), *dependencies])
+        first = self.farm.next_job
+        self.farm.next_job += len(wanted.specs)
+        submission = Submission()
+        await in_slices(wanted.submission(first, outer, submission), self.clock)
+        if len(wanted.specs) <= AT_ONCE:
+            self.farm.on_submit(submission)
+            return await self._saved(wanted.answer(first))
+        await self._submit_large(submission, first)
+        return wanted.answer(first)
+
+    async def _submit_large(self, submission: Submission, first: int) -> None:
+        """Write the rows in several batches, unseen, and make them count in one moment."""
+        span = (first, first + len(submission.jobs) - 1)
+        number = self._next_submission
+        self._next_submission += 1
+        changes = self.farm.changes
+        await in_slices(submission.build(), self.clock)
+        await in_slices(submission.check_links(self.farm.tree), self.clock)
+        submission.check_parents(self.farm.tree)
+        self._hidden.append(span)
+        changes.submissions[number] = span
+        try:
+            for start in range(0, len(submission.jobs), AT_ONCE):
+                part = submission.jobs[start : start + AT_ONCE]
+                changes.new_jobs.update((job.id, job) for job in part)
+                changes.dependencies.update((job.id, job) for job in part if job.dependencies)
+                await self.journal.durable()
+            await in_slices(submission.check_links(self.farm.tree), self.clock)
+            self.farm.on_submit(submission, stored=True)
+        except BaseException:
+            changes.deleted_jobs.update(dict.fromkeys(range(span[0], span[1] + 1)))
+            raise
+        finally:
+            changes.submissions[number] = None
+            self._hidden.remove(span)
+            self.journal.kick()
+        await self._saved(None)
+
+    async def _parent_id(self, parent: int | str) -> int:
+        """Find the job that is named as a parent: by id, path of titles, or title."""
+        if isinstance(parent, int):
+            return parent
+        if parent.strip().isascii() and parent.strip().isdigit():
+            return int(parent)
+        titles = [title for title in parent.split("|") if title]
+        found = await self._read(reading.find_path, titles) if titles else None
+        if found is None and len(titles) == 1:
+            found = await self._read(reading.find_title, titles[0])
+        if found is None:
+            raise UnknownParent(f"there is no job {parent!r} to be the parent", parent=parent)
+        return found
+
+    # --- orders about jobs --------------------------------------------------------------------
+
+    async def edit_jobs(self, who: Who, edits: Mapping[int, Mapping[str, Any]]) -> int:
+        """Change fields of jobs, all or none."""
+        self._check_open()
+        named = [*edits]
+        changed: dict[int, dict[str, Any]] = {}
+        for id, edit in edits.items():
+            changed[id] = dict(edit)
+            if "parent" in edit:
+                changed[id]["parent"] = await self._parent_id(edit["parent"])
+                named.append(changed[id]["parent"])
+            named += edit.get("dependencies", ())
+        await self._known(named)
+        self.farm.on_edit(changed, self._now())
+        return await self._saved(1)
+
+    async def order_jobs(
+        self, who: Who, order: Callable[[Farm, list[int], float], None], ids: list[int]
+    ) -> int:
+        """Carry out one of the farm's orders (Farm.on_reset ...) on jobs."""
+        self._check_open()
+        await self._known(ids)
+        order(self.farm, ids, self._now())
+        return await self._saved(1)
+
+    async def set_dependencies(self, who: Who, id: int, dependencies: list[int]) -> int:
+        """Replace what a job depends on."""
+        return await self.edit_jobs(who, {id: {"dependencies": dependencies}})
+
+    # --- looking at jobs ------------------------------------------------------------------------
+
+    async def job(self, who: Who, id: int) -> dict[str, Any]:
+        """Give one job, with its dependencies."""
+        job = None
+        if not self._is_hidden(id):
+            job = await self._read(reading.job, id, self._now())
+        if job is None:
+            raise UnknownJob(f"there is no job {id}", id=id)
+        return self._with_pings([job])[0]
+
+    async def children(self, who: Who, parent: int) -> list[dict[str, Any]]:
+        """Give the jobs directly below a job; 0 is the root."""
+        if parent:
+            await self.job(who, parent)
+        hidden = list(self._hidden)
+        return self._with_pings(await self._read(reading.children, parent, self._now(), hidden))
+
+    async def dependencies(self, who: Who, id: int) -> list[dict[str, Any]]:
+        """Give the jobs that a job depends on."""
+        await self.job(who, id)
+        return self._with_pings(await self._read(reading.dependencies, id, self._now()))
+
+    async def children_dependencies(self, who: Who, id: int) -> list[dict[str, Any]]:
+        """Give which child of a job depends on what."""
+        if id:
+            await self.job(who, id)
+        return await self._read(reading.children_dependencies, id)
+
+    async def log_path(self, who: Who, id: int) -> str:
+        """Give the file of a job's log, which need not exist."""
+        await self.job(who, id)
+        return self.logs.path(id)
+
+    async def events(
+        self, who: Who, job: int, worker: str, howlong: float | None
+    ) -> list[dict[str, Any]]:
+        """Give the runs, of a job, of a worker, of the last `howlong` seconds."""
+        since = None if howlong is None else self._now() - howlong
+        return await self._read(reading.events, job, worker, since)
+
+    def _is_hidden(self, id: int) -> bool:
+        return any(first <= id <= last for first, last in self._hidden)
+
+    def _with_pings(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Add when the worker of each job was last heard of, which only memory knows."""
+        workers = self.farm.workers
+        for job in jobs:
+            worker = workers.get(job["worker"]) if job["state"] == "WORKING" else None
+            job["ping_time"] = round(worker.ping_time, 3) if worker is not None else 0
+        return jobs
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    async def workers(self, who: Who) -> list[dict[str, Any]]:
+        """Give the workers."""
+        workers = await self._read(reading.workers)
+        for shown in workers:
+            worker = self.farm.workers.get(shown["name"])
+            if worker is not None:
+                shown["ping_time"] = round(worker.ping_time, 3)
+                shown["cpu"] = worker.cpu
+                shown["free_memory"] = worker.free_memory
+                shown["total_memory"] = worker.total_memory
+        return workers
+
+    async def edit_workers(self, who: Who, edits: dict[str, dict[str, object]]) -> int:
+        """Change affinity lines or the active flag of workers."""
+        return await self._order_workers(edits, self.farm.on_edit_workers, edits)
+
+    async def start_workers(self, who: Who, names: list[str]) -> int:
+        """Let workers take jobs again."""
+        return await self._order_workers(names, self.farm.on_start_workers, names)
+
+    async def stop_workers(self, who: Who, names: list[str]) -> int:
+        """Let workers take no more jobs, and end what they run."""
+        return await self._order_workers(names, self.farm.on_stop_workers, names)
+
+    async def delete_workers(self, who: Who, names: list[str]) -> int:
+        """Forget workers."""
+        return await self._order_workers(names, self.farm.on_delete_workers, names)
+
+    async def _order_workers(
+        self, names: Iterable[str], order: Callable[[Any, float], None], what: object
+    ) -> int:
+        self._check_open()
+        order(what, self._now())
+        self.nodes.refresh(names)
+        return await self._saved(1)
+
+    async def affinities(self, who: Who) -> dict[str, str]:
+        """Give the list of known affinity words, by number."""
+        return await self._read(reading.affinities)
+
+    async def name_affinities(self, who: Who, names: Mapping[int, str]) -> int:
+        """Write the list of known affinity words."""
+        self._check_open()
+        self.farm.on_name_affinities(names)
+        return await self._saved(1)
+
+    # --- the workers' own requests ---------------------------------------------------------------
+
+    async def report(self, report: wire.Report, ip: str) -> wire.Orders:
+        """Protocol 2: see coalition.server.nodes."""
+        self._check_open()
+        return await self.nodes.report(report, ip, self._now())
+
+    async def pick(self, name: str, ip: str, load: tuple[str, int, int]) -> wire.Start | None:
+        """Protocol 1: a worker wants a job. What it had is not running any more."""
+        self._check_open()
+        worker = self._contact(name, ip, load)
+        now = self._now()
+        if worker.run is not None:
+            self.farm.on_give_back(worker, worker.run.id, now)
+        run = self.farm.on_pick(worker, now)
+        return await self._saved(start_order(run) if run is not None else None)
+
+    async def heartbeat(
+        self, name: str, ip: str, load: tuple[str, int, int], job: int, log: bytes
+    ) -> bool:
+        """Protocol 1: a worker executes a job and sends what it wrote; False: end it."""
+        self._check_open()
+        worker = self._contact(name, ip, load)
+        run = worker.run
+        if run is None or run.job_id != job:
+            return False
+        if log:
+            _, progress, local = self.logs.append(run, None, log)
+            self.farm.on_progress(run, progress, local)
+        return True
+
+    async def end(self, name: str, ip: str, job: int, code: int) -> None:
+        """Protocol 1: a worker's job has ended; one that is not its job changes nothing."""
+        self._check_open()
+        worker = self._contact(name, ip, None)
+        if worker.run is not None and worker.run.job_id == job:
+            self.farm.on_end(worker, worker.run.id, code, self._now())
+        await self._saved(None)
+
+    def _contact(self, name: str, ip: str, load: tuple[str, int, int] | None) -> Any:
+        if not name:
+            raise BadRequest("a worker needs a name", field="hostname")
+        worker = self.farm.on_contact(name, self._now(), ip)
+        if load is not None:
+            worker.cpu, worker.free_memory, worker.total_memory = load
+        return worker
+
+
+def _outer_parents(wanted: Wanted) -> set[int | str]:
+    return {
+        spec.parent or 0
+        for spec, parent in zip(wanted.specs, wanted.parents, strict=True)
+        if parent < 0
+    }
+
+
+def _ids(dependencies: object) -> list[int]:
+    if isinstance(dependencies, str):
+        dependencies = dependencies.replace(",", " ").split()
+    if not isinstance(dependencies, list):
+        return []
+    return [int(d) for d in dependencies if isinstance(d, int) or d.isdigit()]

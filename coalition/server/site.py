@@ -1,0 +1,211 @@
+"""HTTP: from twisted.web's requests to calls of routes, and back."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from twisted.internet.defer import ensureDeferred
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.static import File, NoRangeStaticProducer
+
+from coalition import errors
+from coalition.server import answers
+from coalition.server.routes import Call, find, jobs, protocols, workers
+from coalition.server.service import Service
+
+log = logging.getLogger(__name__)
+
+ROUTES = (jobs, protocols, workers)
+"""The modules that register routes by being imported."""
+
+PREFIXES = frozenset({b"api", b"workers"})
+"""First segments of paths that are calls; all others are files of the web page."""
+
+
+class LimitedRequest(Request):
+    """A request whose body may not be larger than the server's limit."""
+
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Know the length of the body, before it comes."""
+        self._refused = (length or 0) > self.limit
+        super().gotLength(0 if self._refused else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a part of the body; what is too much is thrown away."""
+        if not self._refused:
+            assert self.content is not None
+            self._refused = self.content.tell() + len(data) > self.limit
+        if not self._refused:
+            super().handleContentChunk(data)
+
+    def parseCookies(self) -> None:
+        """Nobody asks for cookies."""
+
+    @property
+    def limit(self) -> int:
+        """Give the largest body, in bytes."""
+        # `self.site` is not yet known while the body comes.
+        return cast(CoalitionSite, self.channel.site).maxbody  # type: ignore[attr-defined]
+
+    @property
+    def refused(self) -> bool:
+        """Say whether the body was too large."""
+        return self._refused
+
+
+class Calls(Resource):
+    """Everything below /api and /workers."""
+
+    isLeaf = True
+
+    def __init__(self, service: Service) -> None:
+        """Serve a service."""
+        super().__init__()
+        self._service = service
+
+    def render(self, request: LimitedRequest) -> int:
+        """Begin to answer a request."""
+        call = Call(self._service, request.method.decode("ascii", "replace"))
+        gone: list[bool] = []
+
+        def hung_up(_: object) -> None:
+            gone.append(True)
+            if call.hung_up is not None:
+                call.hung_up()
+
+        def send(answer: answers.Answer) -> None:
+            if not gone:
+                _send(request, answer)
+
+        request.notifyFinish().addErrback(hung_up)
+        answering = ensureDeferred(_answer(call, request))
+        answering.addErrback(_error)
+        answering.addCallback(send)
+        answering.addErrback(_log_failure)
+        return NOT_DONE_YET
+
+
+async def _answer(call: Call, request: LimitedRequest) -> answers.Answer:
+    if request.refused:
+        limit = request.limit
+        raise errors.TooLarge(f"the body is larger than {limit} bytes", limit=limit)
+    handler, call.id = find(call.method, _segments(request.uri))
+    content = request.content
+    call.body = content.read() if content is not None else b""
+    call.ip = request.getClientAddress().host
+    call.args = _args(request, call.body)
+    call.range = request.getHeader("range") or ""
+    value = await handler(call)
+    return value if isinstance(value, answers.Answer) else answers.of_value(value)
+
+
+def _segments(uri: bytes) -> tuple[str, ...]:
+    path = unquote_to_bytes(uri.partition(b"?")[0]).decode(errors="replace")
+    return tuple(path.strip("/").split("/"))
+
+
+def _args(request: LimitedRequest, body: bytes) -> dict[str, str]:
+    """Give the parameters of the query and of a form body; of repeated ones the last."""
+    query = request.uri.partition(b"?")[2].decode("ascii", "replace")
+    args = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
+    kind = request.getHeader("content-type")
+    if body and kind is not None and kind.startswith("application/x-www-form-urlencoded"):
+        args.update(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+    return args
+
+
+def _error(failure: Failure) -> answers.Answer:
+    error = cast(BaseException, failure.value)
+    if not isinstance(error, errors.CoalitionError):
+        log.error("a request failed: %s", failure.getTraceback())
+    return answers.of_error(error)
+
+
+def _send(request: LimitedRequest, answer: answers.Answer) -> None:
+    request.setResponseCode(answer.status)
+    headers = request.responseHeaders
+    headers.setRawHeaders(b"content-type", [answer.content_type.encode()])
+    for name, value in answer.headers.items():
+        headers.setRawHeaders(name.encode(), [value.encode()])
+    if request.refused:
+        headers.setRawHeaders(b"connection", [b"close"])
+    size = answer.file[2] if answer.file is not None else len(answer.body)
+    headers.setRawHeaders(b"content-length", [b"%d" % size])
+    if answer.file is None or request.method == b"HEAD":
+        request.write(b"" if request.method == b"HEAD" else answer.body)
+        request.finish()
+        return
+    path, offset, size = answer.file
+    file = open(path, "rb")  # noqa: SIM115 the producer closes it
+    file.seek(offset)
+    FilePart(request, file, size).start()
+
+
+class FilePart(NoRangeStaticProducer):
+    """Sends a part of a file as the connection takes it, without reading it into memory."""
+
+    def __init__(self, request: LimitedRequest, file: Any, size: int) -> None:
+        """Send `size` bytes of an open file."""
+        super().__init__(request, file)
+        self._left = size
+
+    def resumeProducing(self) -> None:
+        """Send the next piece."""
+        if not self.request:
+            return
+        data = self.fileObject.read(min(self.bufferSize, self._left))
+        self._left -= len(data)
+        if data:
+            self.request.write(data)
+        if not data or not self._left:
+            self.request.unregisterProducer()
+            self.request.finish()
+            self.stopProducing()
+
+
+def _log_failure(failure: Failure) -> None:
+    log.error("an answer could not be sent: %s", failure.getTraceback())
+
+
+class Page(File):
+    """The files of the web page; folders are not listed."""
+
+    def directoryListing(self) -> Resource:
+        """Refuse to list a folder."""
+        return self.childNotFound
+
+
+class CoalitionSite(Site):
+    """The calls, and the files of the web page for all other paths."""
+
+    requestFactory = LimitedRequest
+    displayTracebacks = False
+
+    def __init__(self, service: Service, public: Path, maxbody: int) -> None:
+        """Serve a service and a folder."""
+        self.maxbody = maxbody
+        self._calls = Calls(service)
+        page = Page(str(public))
+        page.indexNames = ["index.html"]
+        super().__init__(page)
+
+    def getResourceFor(self, request: Any) -> Any:
+        """Choose who answers."""
+        if request.postpath and request.postpath[0] in PREFIXES:
+            return self._calls
+        return super().getResourceFor(request)
+
+    def log(self, request: Any) -> None:
+        """Keep no access log: thousands of lines a second say nothing."""
+
+
+def make_site(service: Service, public: Path, maxbody: int) -> Site:
+    """Make what listens to HTTP."""
+    return CoalitionSite(service, public, maxbody)

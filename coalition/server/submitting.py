@@ -1,0 +1,195 @@
+"""Turning the body of PUT /api/jobs into jobs: one, a list, or trees of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from coalition.core.affinity import parse_words
+from coalition.core.model import Job
+from coalition.core.submission import Submission
+from coalition.errors import BadRequest
+from coalition.server.joblog import check_patterns
+from coalition.wire import READ_ONLY_JOB_FIELDS, Environment, NewJob
+
+DEPTH = 200
+"""Levels of `children` in one request; deeper trees are made by several."""
+
+_new_job = msgspec.json.Decoder(NewJob, strict=False)
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass
+class Wanted:
+    """The jobs of a request, parents before children, and the shape its answer takes."""
+
+    specs: list[NewJob] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)  # index of the parent's spec, -1: its `parent`
+    shape: Any = None  # an index into specs, a list of shapes, or (index, list of shapes)
+    keys: dict[str, int] = field(default_factory=dict)
+
+    def read(self, body: bytes) -> Iterator[None]:
+        """Read a body, yielding after each job. Raises BadRequest with the path of the fault."""
+        if body.lstrip()[:1] == b"[":
+            self.shape = []
+            yield from self._read_list(_decode(_raw_list, body, "$"), -1, self.shape, "$", 0)
+        else:
+            self.shape = [None]
+            yield from self._read_one(body, -1, self.shape, 0, "$", 0)
+            self.shape = self.shape[0]
+
+    def _read_list(
+        self, items: Iterable[msgspec.Raw], parent: int, shape: list[Any], path: str, depth: int
+    ) -> Iterator[None]:
+        for number, raw in enumerate(items):
+            shape.append(None)
+            yield from self._read_one(raw, parent, shape, number, f"{path}[{number}]", depth)
+
+    def _read_one(
+        self,
+        raw: bytes | msgspec.Raw,
+        parent: int,
+        shape: list[Any],
+        at: int,
+        path: str,
+        depth: int,
+    ) -> Iterator[None]:
+        spec = _decode_job(raw, path)
+        index = len(self.specs)
+        self.specs.append(spec)
+        self.parents.append(parent)
+        if spec.key is not None:
+            if spec.key in self.keys:
+                raise BadRequest(f"the key {spec.key!r} stands there twice - at `{path}.key`")
+            self.keys[spec.key] = index
+        shape[at] = index
+        yield
+        if spec.children is not None:
+            if depth == DEPTH:
+                raise BadRequest(f"children are nested deeper than {DEPTH} - at `{path}`")
+            below: list[Any] = []
+            shape[at] = (index, below)
+            children, spec.children = spec.children, []
+            yield from self._read_list(children, index, below, f"{path}.children", depth + 1)
+
+    def submission(
+        self, first_id: int, outer: dict[int | str, int], result: Submission
+    ) -> Iterator[None]:
+        """Make the jobs, with ids from `first_id` on, yielding after each.
+
+        `outer` gives the id of each parent that is named outside of the request.
+        """
+        jobs: list[Job] = []
+        for index, (spec, parent) in enumerate(zip(self.specs, self.parents, strict=True)):
+            jobs.append(_make_job(first_id + index, spec))
+            result.add(
+                jobs[index],
+                outer[spec.parent or 0] if parent < 0 else jobs[parent],
+                is_group=spec.children is not None,
+            )
+            yield
+        for job, spec in zip(jobs, self.specs, strict=True):
+            if spec.dependencies:
+                result.dependencies[job] = [
+                    jobs[self.keys[name]] if isinstance(name, str) else name
+                    for name in self._names(spec)
+                ]
+            yield
+
+    def _names(self, spec: NewJob) -> Iterator[int | str]:
+        for name in parse_dependencies(spec.dependencies, keys=self.keys):
+            if isinstance(name, str) and name not in self.keys:
+                raise BadRequest(
+                    f"the dependency {name!r} is neither an id nor a key of this request"
+                )
+            yield name
+
+    def answer(self, first_id: int, shape: Any = None) -> Any:
+        """Give the ids in the shape of the request."""
+        shape = self.shape if shape is None else shape
+        if isinstance(shape, int):
+            return first_id + shape
+        if isinstance(shape, tuple):
+            index, below = shape
+            return {"id": first_id + index, "children": [self.answer(first_id, s) for s in below]}
+        return [self.answer(first_id, one) for one in shape]
+
+
+def _decode(decoder: Any, raw: bytes | msgspec.Raw, path: str) -> Any:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error).replace("`$", f"`{path}"), path=path) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+
+
+def _decode_job(raw: bytes | msgspec.Raw, path: str) -> NewJob:
+    try:
+        spec: NewJob = _new_job.decode(raw)
+    except msgspec.DecodeError:
+        # The fields of an answer may be sent back; only then is the slower way needed.
+        plain = _decode(msgspec.json.Decoder(dict[str, Any]), raw, path)
+        kept = {name: plain[name] for name in plain if name not in READ_ONLY_JOB_FIELDS}
+        spec = _decode(_new_job, msgspec.json.encode(kept), path)
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    if spec.state not in ("WAITING", "PAUSED", None):
+        raise BadRequest(f"state must be WAITING or PAUSED - at `{path}.state`", field="state")
+    check_patterns(spec.progress_pattern or spec.localprogress or "", spec.globalprogress or "")
+    return spec
+
+
+def _make_job(id: int, spec: NewJob) -> Job:
+    return Job(
+        id,
+        title=spec.title,
+        command=spec.command,
+        dir=spec.dir,
+        environment=environment_text(spec.environment or ""),
+        affinity=spec.affinity or "",
+        words=parse_words(spec.affinity or ""),
+        priority=spec.priority,
+        timeout=spec.timeout or 0,
+        retry=spec.retry or 0,
+        url=spec.url or "",
+        user=spec.user or "",
+        progress_pattern=spec.progress_pattern or spec.localprogress or "",
+        globalprogress=spec.globalprogress or "",
+        paused=bool(spec.paused) or spec.state == "PAUSED",
+    )
+
+
+def environment_text(environment: Environment) -> str:
+    r"""Give an environment as one text, "A=1\nB=2" with a backslash and an n, as 4.0 has it."""
+    if isinstance(environment, str):
+        return environment
+    for name, value in environment.items():
+        if not name or "=" in name or any(mark in name + value for mark in ("\n", "\\n", "\0")):
+            raise BadRequest(
+                f"the environment variable {name!r} cannot be written as NAME=value: an = in the "
+                "name, a line break or a backslash followed by n in it",
+                field="environment",
+            )
+    return "\\n".join(f"{name}={value}" for name, value in environment.items())
+
+
+def parse_dependencies(
+    wanted: str | list[int | str] | None, keys: Iterable[str] = ()
+) -> list[int | str]:
+    """Read dependencies: ids in a list or in a text such as "1,3,5"; names are keys."""
+    if not wanted:
+        return []
+    if isinstance(wanted, str):
+        return [_id_or_name(part, keys) for part in re.split(r"[,\s]+", wanted.strip()) if part]
+    return [_id_or_name(part, keys) if isinstance(part, str) else part for part in wanted]
+
+
+def _id_or_name(text: str, keys: Iterable[str]) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() and text not in keys else text
