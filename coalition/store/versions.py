@@ -1,0 +1,92 @@
+"""Which version of the tables a database has, making them, and bringing them up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, func, inspect, select, table
+
+from coalition.errors import StoreError
+from coalition.store.schema import counters, metadata
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+VERSION_TABLE = "alembic_version"
+
+COUNTERS = ("jobs", "runs")
+"""What `Counters` counts."""
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    # A percent sign would be taken for the start of another option's name.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def revisions() -> list[str]:
+    """Give all versions this program knows, the oldest first."""
+    script = ScriptDirectory.from_config(_config())
+    return [revision.revision for revision in script.walk_revisions()][::-1]
+
+
+def revision(connection: Connection) -> str | None:
+    """Give the version of the tables, or None if there are none or they are not ours."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_current(connection: Connection) -> bool:
+    """Say whether the tables have the version of this program."""
+    return revision(connection) == revisions()[-1]
+
+
+def has_rows(connection: Connection) -> bool:
+    """Say whether any table holds anything that somebody put there."""
+    filled = select(func.count()).select_from(counters).where(counters.c.value > 0)
+    for name in set(inspect(connection).get_table_names()) - {VERSION_TABLE}:
+        rows = select(func.count()).select_from(table(name))
+        if connection.scalar(filled if name == counters.name else rows):
+            return True
+    return False
+
+
+def is_unmade(connection: Connection) -> bool:
+    """Say whether there is no table yet, or only empty ones of ours: a creation was cut short."""
+    names = set(inspect(connection).get_table_names())
+    if revision(connection) is not None or not names <= {*metadata.tables, VERSION_TABLE}:
+        return False
+    return not names or not has_rows(connection)
+
+
+def check_known(connection: Connection) -> None:
+    """Raise StoreError unless the tables are those of a version this program knows."""
+    version = revision(connection)
+    if version in revisions():
+        return
+    if version is not None:
+        raise StoreError(f"the database has version {version}, newer than this program")
+    if {"Migrations", "Jobs"} <= set(inspect(connection).get_table_names()):
+        raise StoreError(
+            "this is a database of Coalition 4.0; server.py --migrate takes it over",
+            version="4.0",
+        )
+    raise StoreError("the database holds tables that are not Coalition's")
+
+
+def create(connection: Connection) -> None:
+    """Make all tables anew; those of ours that are there go first, with what they hold."""
+    metadata.drop_all(connection)
+    metadata.create_all(connection)
+    connection.execute(counters.insert(), [{"name": name, "value": 0} for name in COUNTERS])
+    command.stamp(_config(connection), "head", purge=True)
+
+
+def upgrade(connection: Connection, target: str = "head") -> None:
+    """Bring the tables to the version `target`."""
+    command.upgrade(_config(connection), target)

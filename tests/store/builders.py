@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import text
+
+from coalition.core.changes import Changes
+from coalition.core.loading import Loaded
+from coalition.core.model import Job, Run, Worker
+from coalition.core.ready import Group
+from coalition.store import reading
+from coalition.store.engine import Store
+from coalition.store.loading import load
+from coalition.store.writing import snapshot, write
+
+NOW = 1_700_000_000.0
+
+
+def make_root() -> Job:
+    root = Job(0, title="Root")
+    root.group = Group()
+    return root
+
+
+def make_job(id: int, parent: Job | None = None, **values: Any) -> Job:
+    """A job whose attributes are `values`; its parent becomes a group."""
+    job = Job(id)
+    for name, value in values.items():
+        setattr(job, name, value)
+    job.parent = parent or make_root()
+    job.parent.group = job.parent.group or Group()
+    return job
+
+
+def make_run(id: int, job: Job, worker: str = "sun-1", **values: Any) -> Run:
+    run = Run(id, job, Worker(worker, NOW), NOW)
+    for name, value in values.items():
+        setattr(run, name, value)
+    return run
+
+
+def make_worker(name: str, **values: Any) -> Worker:
+    worker = Worker(name, NOW)
+    for attribute, value in values.items():
+        setattr(worker, attribute, value)
+    return worker
+
+
+def changes(**tables: Any) -> Changes:
+    """Changes whose fields hold these objects under their ids, or these ids."""
+    made = Changes()
+    for table, things in tables.items():
+        if isinstance(things, dict):
+            setattr(made, table, things)
+            continue
+        for thing in things:
+            key = thing.name if isinstance(thing, Worker) else getattr(thing, "id", thing)
+            getattr(made, table)[key] = None if table.startswith("deleted") else thing
+    return made
+
+
+def save(store: Store, **tables: Any) -> None:
+    write(store, snapshot(changes(**tables)))
+
+
+def shown(store: Store, id: int, now: float = NOW) -> dict[str, Any] | None:
+    with store.reading() as connection:
+        return reading.job(connection, id, now)
+
+
+def ids(store: Store, parent: int = 0) -> list[int]:
+    with store.reading() as connection:
+        return [job["id"] for job in reading.children(connection, parent, NOW)]
+
+
+def events(store: Store, **filters: Any) -> list[dict[str, Any]]:
+    with store.reading() as connection:
+        return reading.events(connection, **filters)
+
+
+def load_all(store: Store) -> Loaded:
+    with store.writing() as connection:
+        return load(connection)
+
+
+def loaded_ids(loaded: Loaded) -> list[int]:
+    return sorted(job.id for job, _, _ in loaded.jobs)
+
+
+def kill(store: Store, number: int | None) -> None:
+    """End a connection of MariaDB by its number, and wait until it is gone."""
+    there = text(f"SELECT COUNT(*) FROM information_schema.processlist WHERE id = {number}")
+    deadline = time.monotonic() + 10
+    with store.reading() as connection:
+        connection.execute(text(f"KILL {number}"))
+        while connection.scalar(there):
+            assert time.monotonic() < deadline
