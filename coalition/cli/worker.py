@@ -1,0 +1,120 @@
+"""worker.py: options, settings and log of a node, and the signals that end it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import STDLibLogObserver, globalLogBeginner
+from twisted.python.failure import Failure
+
+import coalition
+from coalition.config import WorkerConfig, load_server, load_worker
+from coalition.errors import CoalitionError, ConfigError
+from coalition.http import server_url
+from coalition.worker.app import App
+
+HERE = Path(__file__).resolve().parents[2]
+"""Where worker.py stands: the default home of coalition.ini, the log and the outbox."""
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        prog="worker.py", description="Runs the jobs of a Coalition server.", allow_abbrev=False
+    )
+    add = result.add_argument
+    add("server_url", nargs="?", metavar="SERVER_URL", help="default: look for it on the network")
+    add("-n", "--name", help="name of the worker, default: that of the computer")
+    add("-s", "--sleep", type=float, metavar="SECONDS", help="time between two pieces of a log")
+    add("-w", "--workers", type=int, metavar="N", help="how many jobs run at the same time")
+    add("-c", "--cpus", type=int, metavar="N", help="processors per worker, instead of --workers")
+    add("-u", "--startup", metavar="COMMAND", help="command to run before the first job")
+    add("-a", "--affinity", metavar="WORDS", help="affinity, if the server knows none for it")
+    add("-v", "--verbose", action="store_true", default=None, help="show the log on the terminal")
+    add("-d", "--debug", action="store_true", default=None, help="log what is said to the server")
+    add("--config", type=Path, metavar="FILE", help="settings file, whose folder is used for files")
+    add("--version", action="version", version=coalition.__version__)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run worker.py; return its exit code: 2 for wrong options or settings, 1 for other trouble."""
+    options = vars(parser().parse_args(argv))
+    file: Path | None = options["config"]
+    folder = file.resolve().parent if file else HERE
+    try:
+        config = load_worker(options, file, folder, os.environ)
+        if config.server_url:
+            config = dataclasses.replace(config, server_url=server_url(config.server_url))
+        # The server to look for has the port that this farm's settings give it.
+        port = load_server({}, file, folder, os.environ).port
+        _start_logging(config)
+    except (ConfigError, OSError) as error:
+        print(f"worker.py: {error}", file=sys.stderr)
+        return 2
+    return _serve(config, port)
+
+
+def _start_logging(config: WorkerConfig) -> None:
+    handlers: list[logging.Handler] = [logging.FileHandler(config.log_file, encoding="utf-8")]
+    if config.verbose:
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=handlers,
+    )
+    logging.getLogger("coalition").setLevel(logging.DEBUG if config.debug else logging.INFO)
+    observer: Any = STDLibLogObserver()
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def _serve(config: WorkerConfig, port: int) -> int:
+    """Run until a signal comes and what follows from it is done."""
+    from twisted.internet import reactor as twisted_reactor
+
+    reactor: Any = twisted_reactor  # Twisted tells its type only when it is running
+    # Twisted counts by the wall clock: set back an hour, it would keep a node silent for an hour.
+    reactor.seconds = time.monotonic
+    app = App(
+        config,
+        reactor,
+        port=port,
+        random=SystemRandom(),
+        environ=dict(os.environ),
+        version=coalition.__version__,
+    )
+    code = 0
+
+    def end(result: Failure | None) -> None:
+        nonlocal code
+        if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
+            code = _trouble(result)
+        reactor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: reactor.callFromThread(app.stop))
+    reactor.callWhenRunning(lambda: app.start().addBoth(end))
+    reactor.run(installSignalHandlers=False)
+    return code
+
+
+def _trouble(failure: Failure) -> int:
+    error = failure.value
+    known = isinstance(error, CoalitionError | OSError)
+    log.critical("%s", error, exc_info=None if known else error)
+    print(f"worker.py: {error}", file=sys.stderr)
+    return 1

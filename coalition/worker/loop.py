@@ -1,0 +1,112 @@
+"""The node's conversation with the server: when the machine wants to report, it is done here."""
+
+from __future__ import annotations
+
+import logging
+
+from twisted.internet.base import DelayedCall
+from twisted.internet.defer import Deferred
+
+from coalition import wire
+from coalition.errors import CoalitionError, Refused
+from coalition.worker.actions import Cut, Plan
+from coalition.worker.host import Meter
+from coalition.worker.link import Link
+from coalition.worker.machine import Machine
+from coalition.worker.outbox import Outbox
+from coalition.worker.reactor import Reactor, in_background
+from coalition.worker.runs import Runs
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """One node from its first report to its last."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        machine: Machine,
+        runs: Runs,
+        outbox: Outbox,
+        link: Link,
+        meter: Meter,
+    ) -> None:
+        """Put the parts together."""
+        self._reactor = reactor
+        self._machine = machine
+        self._runs = runs
+        self._outbox = outbox
+        self._link = link
+        self._meter = meter
+        self._timer: DelayedCall | None = None
+        self._trouble = ""
+        self._finished: Deferred[None] = Deferred()
+        runs.changed = self._look
+
+    async def run(self) -> None:
+        """Work until a stop was asked for and all is done."""
+        self._look()
+        await self._finished
+
+    def stop(self) -> None:
+        """Leave when the running jobs are done; asked again, leave without them."""
+        log.info("ending %s", "at once" if self._machine.leaving else "when the jobs are done")
+        self._runs.do(self._machine.on_stop(self._reactor.seconds()))
+        self._look()
+
+    def _look(self) -> None:
+        """Come back when there will be something to do, unless something happens before."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        now = self._reactor.seconds()
+        wake = now if self._machine.finished(now) else self._machine.wake_at(now)
+        if wake is not None and not self._finished.called:
+            # Never at once: what happens in the same turn of the reactor goes into one report.
+            self._timer = self._reactor.callLater(max(0.0, wake - now), self._act)
+
+    def _act(self) -> None:
+        now = self._reactor.seconds()
+        if self._machine.finished(now):
+            self._finished.callback(None)
+            return
+        due = self._machine.due(now)
+        if due is not None and due <= now:
+            plan = self._machine.build_report(now, self._meter.measure(now))
+            in_background(self._exchange(plan))
+        self._look()
+
+    async def _exchange(self, plan: Plan) -> None:
+        try:
+            orders = await self._link.send(self._filled(plan))
+            self._note("")
+            self._runs.do(self._machine.on_orders(plan.number, orders, self._reactor.seconds()))
+        except CoalitionError as error:
+            self._note(str(error))
+            slow = isinstance(error, Refused)
+            self._machine.on_lost(plan.number, self._reactor.seconds(), slow=slow)
+        except Exception:
+            # A mistake of ours must not silence the node while its jobs run on.
+            log.exception("report %d went wrong", plan.number)
+            self._machine.on_lost(plan.number, self._reactor.seconds(), slow=True)
+        finally:
+            self._look()
+
+    def _filled(self, plan: Plan) -> wire.Report:
+        plan.report.logs = [chunk for cut in plan.cuts if (chunk := self._chunk(cut)).data]
+        return plan.report
+
+    def _chunk(self, cut: Cut) -> wire.Chunk:
+        data = self._outbox.read(cut.run, cut.offset, cut.length)
+        if len(data) < cut.length:
+            # Lost on this disk: the run ends where its output does.
+            self._machine.on_output(cut.run, cut.offset + len(data))
+        return wire.Chunk(cut.run, cut.offset, data)
+
+    def _note(self, trouble: str) -> None:
+        """Log the beginning and the end of an outage, not each of its tries."""
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        elif self._trouble and not trouble:
+            log.info("the server answers again")
+        self._trouble = trouble

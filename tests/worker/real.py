@@ -1,0 +1,126 @@
+"""Real reactors, real processes and the real worker.py, for tests."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
+from twisted.python.failure import Failure
+
+ROOT = Path(__file__).parents[2]
+
+PATIENCE = 20.0
+"""Seconds until a test gives up what it waits for."""
+
+Result = TypeVar("Result")
+
+
+def in_reactor(work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
+    """Run `work(reactor)` in a reactor of its own and return its result."""
+    reactor: Any = EPollReactor()
+    outcome: list[Any] = []
+
+    def done(result: Any) -> None:
+        outcome.append(result)
+        reactor.stop()
+
+    def begin() -> None:
+        Deferred.fromCoroutine(work(reactor)).addTimeout(PATIENCE, reactor).addBoth(done)
+
+    reactor.callWhenRunning(begin)
+    reactor.run(installSignalHandlers=False)
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    result: Result = outcome[0]
+    return result
+
+
+def eventually(what: Callable[[], object]) -> Any:
+    """Wait until `what` gives something true, and return that."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return found
+
+
+def running_with(text: str) -> list[psutil.Process]:
+    """Return the living processes in whose command line a text stands."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and text in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+class Node:
+    """A worker.py that runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+
+    @property
+    def log(self) -> str:
+        path = self.folder / "worker.log"
+        return path.read_text("utf-8") if path.exists() else ""
+
+    @property
+    def outbox(self) -> set[str]:
+        """The names of the files in the outbox."""
+        return {path.name for path in self.folder.glob("outbox-*/*") if path.name != "lock"}
+
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes of memory the node has had so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def leave(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.interrupt()
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def running_node(folder: Path, *arguments: str, ini: str = "") -> Iterator[Node]:
+    """Run worker.py with its files in `folder` until the block is left."""
+    settings = folder / "coalition.ini"
+    settings.write_text(f"[worker]\nsleep=0.1\nname=node\n{ini}", "utf-8")
+    command = [sys.executable, str(ROOT / "worker.py"), "--config", str(settings), *arguments]
+    with (folder / "printed").open("wb") as printed:
+        process = subprocess.Popen(command, cwd=folder, stdout=printed, stderr=printed)
+    node = Node(process, folder)
+    try:
+        yield node
+    except BaseException:
+        print((folder / "printed").read_text("utf-8"), node.log)
+        raise
+    finally:
+        left = psutil.Process(process.pid).children(recursive=True) if node_lives(node) else []
+        process.kill()
+        process.wait()
+        for one in left:
+            one.kill()
+
+
+def node_lives(node: Node) -> bool:
+    return node.process.poll() is None

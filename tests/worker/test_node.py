@@ -1,0 +1,251 @@
+"""The real worker.py against a small server that speaks protocol 2."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from coalition import wire
+from tests.worker.real import eventually, running_node, running_with
+from tests.worker.scripted import ScriptedServer
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer().running() as server:
+        yield server
+
+
+def test_a_job_runs_and_its_log_and_exit_code_arrive(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.give(7, "echo out; echo err >&2; exit 3")
+        assert server.wait_for_end(7) == wire.End(7, 3)
+        assert server.logs[7] == b"out\nerr\n"
+        eventually(lambda: not node.outbox)
+        assert node.leave() == 0
+    assert server.reports[-1].leaving
+
+
+def test_a_job_knows_its_farm(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, "-w", "2", server.url):
+        names = "SERVER RUN WORKER JOB_ID"
+        script = "; ".join(f"echo $COALITION_{name}" for name in names.split())
+        server.give(7, script, worker="node-2")
+        server.wait_for_end(7)
+    assert server.logs[7].decode().split() == [server.url, "7", "node-2", "1007"]
+
+
+def test_a_node_reports_all_its_workers_and_itself(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, "-w", "3", "-a", "LINUX,24GB", server.url):
+        server.wait_for(lambda: server.reports)
+    report = server.reports[0]
+    assert report.node == "node"
+    assert [slot.name for slot in report.workers] == ["node-1", "node-2", "node-3"]
+    assert {slot.affinity for slot in report.workers} == {"LINUX,24GB"}
+    assert report.host and report.host.hostname and report.host.cores
+    assert report.load and report.load.cpu and report.load.total_memory
+
+
+def test_the_log_arrives_while_the_job_runs(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, server.url):
+        server.give(1, "echo first; while [ ! -e go ]; do sleep 0.05; done", dir=str(tmp_path))
+        server.wait_for_log(1, b"first\n")
+        assert 1 not in server.ends
+        (tmp_path / "go").touch()
+        assert server.wait_for_end(1).code == 0
+
+
+def test_a_repeated_start_runs_nothing_twice(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, server.url):
+        start = server.give(5, "echo run >> runs", dir=str(tmp_path))
+        server.wait_for_end(5)
+        server.send(wire.Orders(start=[start, start]))
+        server.give(6, "true")
+        server.wait_for_end(6)
+    assert (tmp_path / "runs").read_text() == "run\n"
+    assert server.ends.keys() == {5, 6}
+
+
+def test_a_killed_job_is_gone_with_all_its_processes(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.give(5, "sleep 7001.5 & setsid sleep 7001.5 & echo up; wait")
+        server.wait_for_log(5, b"up")
+        assert len(running_with("sleep 7001.5")) >= 2
+        server.kill(5)
+        server.wait_for_report(lambda report: report.workers[0].run == 0)
+        assert running_with("sleep 7001.5") == []
+        assert 5 not in server.ends
+        assert node.outbox == set()
+
+
+def test_results_arrive_when_the_server_is_back(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.give(5, "while [ ! -e go ]; do sleep 0.05; done; echo late", dir=str(tmp_path))
+        server.wait_for_report(lambda report: report.workers[0].run == 5)
+        server.go_away()
+        eventually(lambda: "does not answer" in node.log)
+        (tmp_path / "go").touch()
+        eventually(lambda: "5.log" in node.outbox)
+        server.come_back()
+        assert server.wait_for_end(5) == wire.End(5, 0)
+        assert server.logs[5] == b"late\n"
+
+
+def test_results_arrive_after_errors_of_the_server(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.give(5, "while [ ! -e go ]; do sleep 0.05; done; echo late", dir=str(tmp_path))
+        server.wait_for_report(lambda report: report.workers[0].run == 5)
+        server.answer(503)
+        (tmp_path / "go").touch()
+        eventually(lambda: "error: 503" in node.log)
+        server.answer(200)
+        assert server.wait_for_end(5) == wire.End(5, 0)
+        assert server.logs[5] == b"late\n"
+
+
+def test_an_end_is_repeated_until_it_is_acknowledged(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.acknowledge(False)
+        server.give(5, "echo once")
+        server.wait_for_end(5)
+        server.send(wire.Orders())
+        server.wait_for(lambda: len(server.ends[5]) == 2)
+        assert node.outbox == {"5.json", "5.log"}
+        server.send(wire.Orders(ended=[5]))
+        eventually(lambda: not node.outbox)
+        assert server.logs[5] == b"once\n"
+
+
+def test_a_result_survives_a_restart_of_the_worker(server: ScriptedServer, tmp_path: Path) -> None:
+    server.acknowledge(False)
+    with running_node(tmp_path, server.url) as node:
+        server.give(5, "echo kept; exit 4")
+        server.wait_for_end(5)
+        node.process.kill()
+    server.ends.clear()
+    server.logs.clear()
+    server.acknowledge(True)
+    with running_node(tmp_path, server.url) as node:
+        assert server.wait_for_end(5) == wire.End(5, 4)
+        assert server.logs[5] == b"kept\n"
+        eventually(lambda: not node.outbox)
+
+
+def test_a_job_that_outlives_its_worker_is_ended_and_tried_again(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.give(5, "setsid sleep 7002.5 & printf up; sleep 7002.5")
+        server.wait_for_log(5, b"up")
+        node.process.kill()
+        node.process.wait()
+        assert len(running_with("sleep 7002.5")) >= 2
+    with running_node(tmp_path, server.url):
+        assert server.wait_for_end(5).again
+        assert server.logs[5].startswith(b"up\n* The worker was cut off")
+        assert running_with("sleep 7002.5") == []
+
+
+def test_the_first_signal_lets_the_job_finish(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, "-w", "2", server.url) as node:
+        script = "echo up; while [ ! -e go ]; do sleep 0.05; done; echo finished"
+        server.give(5, script, worker="node-1", dir=str(tmp_path))
+        server.wait_for_log(5, b"up")
+        node.interrupt()
+        server.wait_for_report(lambda report: report.leaving)
+        server.give(6, "true", worker="node-2")
+        assert server.wait_for_end(6).again
+        (tmp_path / "go").touch()
+        assert node.exit_code() == 0
+    assert server.ends[5][0] == wire.End(5, 0)
+    assert server.logs[5] == b"up\nfinished\n"
+    assert node.outbox == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_kills_the_job_and_asks_for_another_try(
+    server: ScriptedServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.give(5, "echo up; sleep 7003.5")
+        server.wait_for_log(5, b"up")
+        node.process.send_signal(number)
+        server.wait_for_report(lambda report: report.leaving)
+        node.process.send_signal(number)
+        assert node.exit_code() == 0
+    assert server.ends[5][0].again
+    assert running_with("sleep 7003.5") == []
+    assert node.outbox == set()
+
+
+def test_an_idle_node_leaves_at_once(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.wait_for(lambda: server.reports)
+        node.interrupt()
+        assert node.process.wait(3) == 0
+    assert server.reports[-1].leaving
+
+
+def test_an_idle_node_leaves_soon_when_the_server_is_away(free_port: int, tmp_path: Path) -> None:
+    with running_node(tmp_path, f"http://127.0.0.1:{free_port}") as node:
+        eventually(lambda: "does not answer" in node.log)
+        node.interrupt()
+        assert node.process.wait(8) == 0
+
+
+def test_a_worker_of_the_same_name_does_not_start_twice(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, server.url):
+        server.wait_for(lambda: server.reports)
+        with running_node(tmp_path, server.url) as second:
+            assert second.exit_code() == 1
+        assert "another worker.py of this name" in (tmp_path / "printed").read_text()
+
+
+def test_the_startup_command_is_waited_for(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, "-u", "echo mounted; touch there", server.url) as node:
+        server.wait_for(lambda: server.reports)
+        assert (tmp_path / "there").exists()
+        assert "startup: mounted" in node.log
+
+
+def test_a_flood_arrives_whole(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, server.url):
+        server.give(5, "yes 0123456789abcde | head -c 20000000; printf '\\377\\000end'")
+        assert server.wait_for_end(5) == wire.End(5, 0)
+    log = bytes(server.logs[5])
+    assert len(log) == 20_000_000 + 5
+    assert log == b"0123456789abcde\n" * 1_250_000 + b"\xff\x00end"
+
+
+def test_a_gigabyte_of_output_does_not_grow_the_worker(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, server.url) as node:
+        script = "while [ ! -e go ]; do sleep 0.05; done; head -c 1000000000 /dev/zero"
+        server.give(5, script, dir=str(tmp_path))
+        server.wait_for_report(lambda report: report.workers[0].run == 5)
+        server.answer(503)
+        before = node.peak_memory
+        (tmp_path / "go").touch()
+        eventually(lambda: "run 5 ends with 0" in node.log)
+        spool = next(tmp_path.glob("outbox-*/5.log"))
+        assert spool.stat().st_size == 1_000_000_000
+        assert node.peak_memory - before < 30_000_000
+        spool.unlink()
+
+
+def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    with running_node(tmp_path, ini="wokers=3\n") as node:
+        assert node.exit_code() == 2
+    assert "did you mean 'workers'?" in (tmp_path / "printed").read_text()
