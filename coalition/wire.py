@@ -24,33 +24,38 @@ LONGEST_WAIT = 20.0
 
 NODE_PATH = "/workers/node"
 
-Count = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(ge=0)]
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
-Environment = str | dict[str, str]
-Dependencies = str | list[int | str]
+LONGEST_TEXT = 1_000_000
+"""Characters of any text of a job: a row must fit into one packet of a MySQL server."""
+
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+LONGEST_NAME = 255
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+Environment = Text | dict[str, str]
+Dependencies = Text | list[int | str]
 
 
 class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A job to create: body of PUT /api/jobs. `children` and `key` only in the same request."""
 
-    title: str = ""
-    command: str = ""
-    dir: str = "."
+    title: Text = ""
+    command: Text = ""
+    dir: Text = "."
     environment: Environment | None = ""
     parent: int | str | None = 0
     priority: int = 1000
     dependencies: Dependencies | None = None
     timeout: Seconds | None = 0
     retry: Count | None = 0
-    affinity: str | None = ""
-    url: str | None = ""
-    user: str | None = ""
+    affinity: Text | None = ""
+    url: Text | None = ""
+    user: Text | None = ""
     state: str | None = "WAITING"
     paused: bool | None = False
-    progress_pattern: str | None = ""
-    localprogress: str | None = ""
-    globalprogress: str | None = ""
+    progress_pattern: Text | None = ""
+    localprogress: Text | None = ""
+    globalprogress: Text | None = ""
     key: str | None = None
     children: list[msgspec.Raw] | None = None
 
@@ -58,29 +63,29 @@ class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
 class JobEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What to change of a job: a value of the body of POST /api/jobs."""
 
-    title: str | UnsetType = UNSET
-    command: str | UnsetType = UNSET
-    dir: str | UnsetType = UNSET
+    title: Text | UnsetType = UNSET
+    command: Text | UnsetType = UNSET
+    dir: Text | UnsetType = UNSET
     environment: Environment | UnsetType = UNSET
     parent: int | str | UnsetType = UNSET
     priority: int | UnsetType = UNSET
     dependencies: Dependencies | UnsetType = UNSET
     timeout: Seconds | UnsetType = UNSET
     retry: Count | UnsetType = UNSET
-    affinity: str | UnsetType = UNSET
-    url: str | UnsetType = UNSET
-    user: str | UnsetType = UNSET
+    affinity: Text | UnsetType = UNSET
+    url: Text | UnsetType = UNSET
+    user: Text | UnsetType = UNSET
     state: str | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
-    progress_pattern: str | UnsetType = UNSET
-    localprogress: str | UnsetType = UNSET
-    globalprogress: str | UnsetType = UNSET
+    progress_pattern: Text | UnsetType = UNSET
+    localprogress: Text | UnsetType = UNSET
+    globalprogress: Text | UnsetType = UNSET
 
 
 class WorkerEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What to change of a worker: a value of the body of POST /api/workers."""
 
-    affinity: str | UnsetType = UNSET
+    affinity: Text | UnsetType = UNSET
     active: bool | UnsetType = UNSET
 
 

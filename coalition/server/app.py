@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from twisted.python.threadpool import ThreadPool
 from coalition.config import ServerConfig
 from coalition.core.changes import Changes
 from coalition.core.farm import Farm
-from coalition.errors import StoreError
+from coalition.errors import StoreBusy, StoreError
 from coalition.server import timers
 from coalition.server.discovery import Discovery
 from coalition.server.joblog import JobLogs
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 READERS = 4
 """Threads that read lists: more would only wait for each other's Python."""
+
+GUARD = 60.0
+"""Seconds between two looks at the lock of the database."""
 
 YOUNG = 20_000
 """New objects between two looks for cyclic garbage: what a request leaves behind has no cycles."""
@@ -91,11 +95,27 @@ class App:
         self._writer.start()
         self._readers.start()
         reactor.callLater(0, timers.tick, self.service)
+        reactor.callLater(GUARD, self._guard)
+        # The reactor need not wait long for a thread that computes.
+        sys.setswitchinterval(0.001)
         # What was loaded stays: the collector need not look at a million jobs again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG, 20, 100)
         log.info("listening on port %d", port)
+
+    def _guard(self) -> None:
+        """See that no other server has taken the database after a cut of its connection."""
+        checked = deferToThreadPool(self._reactor, self._writer, self._store.check_lock)
+        checked.addErrback(self._guard_failed)
+        checked.addCallback(lambda _: self._reactor.callLater(GUARD, self._guard))
+
+    def _guard_failed(self, failure: Failure) -> None:
+        if failure.check(StoreBusy):
+            log.critical("the server stops: %s", failure.value)
+            self._crash(failure)
+        else:
+            log.warning("the lock of the database could not be checked: %s", failure.value)
 
     def stop(self) -> Deferred[None]:
         """Take no more work, write the journal, and let everything go."""

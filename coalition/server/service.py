@@ -32,6 +32,9 @@ Read = Callable[..., Awaitable[Any]]
 AT_ONCE = 500
 """Jobs that are added in one turn; more of them are built and written beside the farm."""
 
+ROWS = 250
+"""Rows of a large submission in one batch: others wait for a few milliseconds of writing."""
+
 
 class Service:
     """The farm as its users see it."""
@@ -86,7 +89,8 @@ class Service:
         try:
             while missing := self._missing(missing):
                 version = self.farm.tree.links_version
-                loaded: Loaded = await self._read(loading.load_trees, missing)
+                known = self.farm.tree.jobs
+                loaded: Loaded = await self._read(loading.load_trees, missing, known)
                 # Had a tree been deleted meanwhile, it must not come back.
                 if version == self.farm.tree.links_version:
                     self.farm.load(loaded)
@@ -137,8 +141,8 @@ class Service:
         self._hidden.append(span)
         changes.submissions[number] = span
         try:
-            for start in range(0, len(submission.jobs), AT_ONCE):
-                part = submission.jobs[start : start + AT_ONCE]
+            for start in range(0, len(submission.jobs), ROWS):
+                part = submission.jobs[start : start + ROWS]
                 changes.new_jobs.update((job.id, job) for job in part)
                 changes.dependencies.update((job.id, job) for job in part if job.dependencies)
                 await self.journal.durable()
@@ -249,6 +253,11 @@ class Service:
             job["ping_time"] = round(worker.ping_time, 3) if worker is not None else 0
         return jobs
 
+    async def health(self, who: Who) -> list[str]:
+        """Give what is wrong with the server, nothing if it is well."""
+        trouble = self.journal.trouble
+        return [] if trouble is None else [f"the database takes no changes: {trouble}"]
+
     # --- workers ----------------------------------------------------------------------------------
 
     async def workers(self, who: Who) -> list[dict[str, Any]]:
@@ -337,8 +346,8 @@ class Service:
         await self._saved(None)
 
     def _contact(self, name: str, ip: str, load: tuple[str, int, int] | None) -> Any:
-        if not name:
-            raise BadRequest("a worker needs a name", field="hostname")
+        if not 0 < len(name) <= wire.LONGEST_NAME:
+            raise BadRequest("hostname must have 1 to 255 characters", field="hostname")
         worker = self.farm.on_contact(name, self._now(), ip)
         if load is not None:
             worker.cpu, worker.free_memory, worker.total_memory = load

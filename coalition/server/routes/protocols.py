@@ -28,8 +28,9 @@ async def pick(call: Call) -> object:
     start = await call.service.pick(call.args.get("hostname", ""), call.ip, _load(call))
     if start is None:
         return _text("(-1, '', '', '', None)")
-    job = (start.job, start.command, start.dir, start.user, start.environment)
-    return _text(ascii(job))
+    texts = (start.command, start.dir, start.user, start.environment)
+    # The u marks the text for Python 2, which else takes an accent for a byte.
+    return _text(f"({start.job}, {', '.join('u' + ascii(text) for text in texts)})")
 
 
 @route("POST", "/workers/heartbeat")

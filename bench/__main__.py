@@ -1,0 +1,33 @@
+"""Measure everything and write BENCHMARKS.md: python -m bench [core|load|sqlite|mariadb ...]."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import core, farm
+from bench.figures import limits, machine, table
+
+
+def main(wanted: list[str]) -> None:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as name:
+        folder = Path(name)
+        figures = limits(folder)
+        if not wanted or "core" in wanted:
+            figures += core.run()
+        if not wanted or "load" in wanted:
+            figures += core.loading_a_million(folder)
+        if "sqlite" in wanted:
+            figures += farm.run(folder)
+        if not wanted or "mariadb" in wanted:
+            figures += farm.sqlite_and_mariadb(folder)
+    print(table(figures))
+    if not wanted:
+        text = Path("bench/preface.md").read_text()
+        day = time.strftime("%Y-%m-%d")
+        Path("BENCHMARKS.md").write_text(f"{text}\n{day}, {machine()}\n\n{table(figures)}\n")
+
+
+main(sys.argv[1:])

@@ -1,0 +1,15 @@
+"""The routes about the server itself."""
+
+from __future__ import annotations
+
+from coalition.server import answers
+from coalition.server.routes import Call, route
+
+
+@route("GET", "/health")
+async def health(call: Call) -> object:
+    """Say whether the server is well: 200, or 503 with the reasons."""
+    reasons = await call.service.health(call.who)
+    answer = answers.of_value({"ok": not reasons, "reasons": reasons})
+    answer.status = 503 if reasons else 200
+    return answer
