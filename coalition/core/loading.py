@@ -98,4 +98,8 @@ def _load_runs(farm: Farm, loaded: Loaded) -> None:
             continue
         run = Run(id, job, worker, start)
         job.run = worker.run = farm.runs[id] = run
+        worker.state = WORKING
         farm.watch_deadline(job)
+    for worker in farm.workers.values():
+        if worker.state == WORKING and worker.run is None:
+            worker.state = WAITING

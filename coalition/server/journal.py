@@ -103,7 +103,7 @@ class Journal(Generic[Batch]):
             self._committed(taken)
         except Exception:
             log.exception("what follows a committed change failed")
-        if self._changes:
+        if self._changes or self._next:
             self._clock.callLater(0, self._begin)
         else:
             self._busy = False

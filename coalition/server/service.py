@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import msgspec
 from twisted.internet.defer import DeferredLock
 
 from coalition import wire
@@ -138,7 +139,7 @@ class Service:
         await in_slices(submission.build(), self.clock)
         await in_slices(submission.check_links(self.farm.tree), self.clock)
         submission.check_parents(self.farm.tree)
-        self._hidden.append(span)
+        self._hidden = [*self._hidden, span]
         changes.submissions[number] = span
         try:
             for start in range(0, len(submission.jobs), ROWS):
@@ -153,7 +154,7 @@ class Service:
             raise
         finally:
             changes.submissions[number] = None
-            self._hidden.remove(span)
+            self._hidden = [one for one in self._hidden if one != span]
             self.journal.kick()
         await self._saved(None)
 
@@ -164,9 +165,9 @@ class Service:
         if parent.strip().isascii() and parent.strip().isdigit():
             return int(parent)
         titles = [title for title in parent.split("|") if title]
-        found = await self._read(reading.find_path, titles) if titles else None
+        found = await self._read(reading.find_path, titles, self._hidden) if titles else None
         if found is None and len(titles) == 1:
-            found = await self._read(reading.find_title, titles[0])
+            found = await self._read(reading.find_title, titles[0], self._hidden)
         if found is None:
             raise UnknownParent(f"there is no job {parent!r} to be the parent", parent=parent)
         return found
@@ -205,35 +206,53 @@ class Service:
 
     async def job(self, who: Who, id: int) -> dict[str, Any]:
         """Give one job, with its dependencies."""
-        job = None
-        if not self._is_hidden(id):
-            job = await self._read(reading.job, id, self._now())
+        job = await self._read(reading.job, id, self._now(), self._hidden)
         if job is None:
             raise UnknownJob(f"there is no job {id}", id=id)
-        return self._with_pings([job])[0]
+        _add_pings([job], self._pings())
+        return job
 
-    async def children(self, who: Who, parent: int) -> list[dict[str, Any]]:
-        """Give the jobs directly below a job; 0 is the root."""
+    async def children(self, who: Who, parent: int) -> msgspec.Raw:
+        """Give the jobs directly below a job, as JSON; 0 is the root."""
         if parent:
             await self.job(who, parent)
-        hidden = list(self._hidden)
-        return self._with_pings(await self._read(reading.children, parent, self._now(), hidden))
+        return await self._jobs(reading.children, parent)
 
-    async def dependencies(self, who: Who, id: int) -> list[dict[str, Any]]:
-        """Give the jobs that a job depends on."""
+    async def dependencies(self, who: Who, id: int) -> msgspec.Raw:
+        """Give the jobs that a job depends on, as JSON."""
         await self.job(who, id)
-        return self._with_pings(await self._read(reading.dependencies, id, self._now()))
+        return await self._jobs(reading.dependencies, id)
+
+    async def _jobs(self, function: Callable[..., list[dict[str, Any]]], id: int) -> msgspec.Raw:
+        """Read jobs and make JSON of them, all in the other thread: they may be 100,000."""
+        now, hidden, pings = self._now(), self._hidden, self._pings()
+
+        def read(connection: object) -> msgspec.Raw:
+            jobs = function(connection, id, now, hidden)
+            _add_pings(jobs, pings)
+            return json_list(jobs)
+
+        return await self._read(read)
+
+    def _pings(self) -> dict[str, float]:
+        """Give when each worker that has a run was last heard of, which only memory knows."""
+        return {run.worker.name: run.worker.ping_time for run in self.farm.runs.values()}
 
     async def children_dependencies(self, who: Who, id: int) -> list[dict[str, Any]]:
         """Give which child of a job depends on what."""
         if id:
             await self.job(who, id)
-        return await self._read(reading.children_dependencies, id)
+        return await self._read(reading.children_dependencies, id, self._hidden)
 
     async def log_path(self, who: Who, id: int) -> str:
         """Give the file of a job's log, which need not exist."""
         await self.job(who, id)
         return self.logs.path(id)
+
+    async def log_text(self, who: Who, id: int) -> msgspec.Raw:
+        """Give a job's whole log as a JSON text, "" if there is none."""
+        path = await self.log_path(who, id)
+        return await self._read(lambda _: _text_of(path))
 
     async def events(
         self, who: Who, job: int, worker: str, howlong: float | None
@@ -241,17 +260,6 @@ class Service:
         """Give the runs, of a job, of a worker, of the last `howlong` seconds."""
         since = None if howlong is None else self._now() - howlong
         return await self._read(reading.events, job, worker, since)
-
-    def _is_hidden(self, id: int) -> bool:
-        return any(first <= id <= last for first, last in self._hidden)
-
-    def _with_pings(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Add when the worker of each job was last heard of, which only memory knows."""
-        workers = self.farm.workers
-        for job in jobs:
-            worker = workers.get(job["worker"]) if job["state"] == "WORKING" else None
-            job["ping_time"] = round(worker.ping_time, 3) if worker is not None else 0
-        return jobs
 
     async def health(self, who: Who) -> list[str]:
         """Give what is wrong with the server, nothing if it is well."""
@@ -352,6 +360,29 @@ class Service:
         if load is not None:
             worker.cpu, worker.free_memory, worker.total_memory = load
         return worker
+
+
+def _add_pings(jobs: list[dict[str, Any]], pings: Mapping[str, float]) -> None:
+    for job in jobs:
+        ping = pings.get(job["worker"], 0.0) if job["state"] == "WORKING" else 0.0
+        job["ping_time"] = round(ping, 3)
+
+
+def json_list(values: list[Any]) -> msgspec.Raw:
+    """Make JSON of a long list, in steps between which other threads can run."""
+    parts = []
+    for start in range(0, len(values), ROWS):
+        parts.append(msgspec.json.encode(values[start : start + ROWS])[1:-1])
+    return msgspec.Raw(b"[" + b",".join(parts) + b"]")
+
+
+def _text_of(path: str) -> msgspec.Raw:
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        text = ""
+    return msgspec.Raw(msgspec.json.encode(text))
 
 
 def _outer_parents(wanted: Wanted) -> set[int | str]:

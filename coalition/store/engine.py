@@ -120,14 +120,15 @@ class Store:
         return copy
 
     def reset(self) -> None:
-        """Forget everything: make all tables anew, with ids that start again.
+        """Forget everything: make all tables anew, with job ids that start again.
 
+        Run numbers go on: nodes that still run know the old ones, and that numbers only grow.
         Raises StoreError if the database is not Coalition's.
         """
         with self.writing() as connection:
             if not versions.is_unmade(connection):
                 versions.check_known(connection)
-            versions.create(connection)
+            versions.create(connection, versions.highest_run(connection))
             self.affinities.clear()
 
     def close(self) -> None:

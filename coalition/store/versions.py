@@ -17,9 +17,6 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 VERSION_TABLE = "alembic_version"
 
-COUNTERS = ("jobs", "runs")
-"""What `Counters` counts."""
-
 
 def _config(connection: Connection | None = None) -> Config:
     config = Config()
@@ -48,7 +45,9 @@ def is_current(connection: Connection) -> bool:
 
 def has_rows(connection: Connection) -> bool:
     """Say whether any table holds anything that somebody put there."""
-    filled = select(func.count()).select_from(counters).where(counters.c.value > 0)
+    filled = select(func.count()).select_from(counters).where(
+        counters.c.name == "jobs", counters.c.value > 0
+    )
     for name in set(inspect(connection).get_table_names()) - {VERSION_TABLE}:
         rows = select(func.count()).select_from(table(name))
         if connection.scalar(filled if name == counters.name else rows):
@@ -73,17 +72,25 @@ def check_known(connection: Connection) -> None:
         raise StoreError(f"the database has version {version}, newer than this program")
     if {"Migrations", "Jobs"} <= set(inspect(connection).get_table_names()):
         raise StoreError(
-            "this is a database of Coalition 4.0; server.py --migrate takes it over",
+            "this is a database of Coalition 4.0, not of this program",
             version="4.0",
         )
     raise StoreError("the database holds tables that are not Coalition's")
 
 
-def create(connection: Connection) -> None:
+def highest_run(connection: Connection) -> int:
+    """Give the highest run number ever given, 0 if there is no database yet."""
+    if is_unmade(connection):
+        return 0
+    return connection.scalar(select(counters.c.value).where(counters.c.name == "runs")) or 0
+
+
+def create(connection: Connection, highest_run: int = 0) -> None:
     """Make all tables anew; those of ours that are there go first, with what they hold."""
     metadata.drop_all(connection)
     metadata.create_all(connection)
-    connection.execute(counters.insert(), [{"name": name, "value": 0} for name in COUNTERS])
+    values = {"jobs": 0, "runs": highest_run}
+    connection.execute(counters.insert(), [{"name": n, "value": v} for n, v in values.items()])
     command.stamp(_config(connection), "head", purge=True)
 
 

@@ -6,8 +6,6 @@ import os
 import re
 from typing import Any
 
-import msgspec
-
 from coalition.core.farm import Farm
 from coalition.errors import BadRequest
 from coalition.server import answers, editing
@@ -104,11 +102,10 @@ async def children_dependencies(call: Call) -> object:
 @route("GET", "/api/jobs/*/log")
 async def log(call: Call) -> object:
     """Give a job's log: as a JSON text, or, asked for a range, those bytes as they are."""
+    if not call.range:
+        return await call.service.log_text(call.who, call.id)
     path = await call.service.log_path(call.who, call.id)
     size = os.path.getsize(path) if os.path.exists(path) else 0
-    if not call.range:
-        text = _bytes(path, 0, size).decode(errors="replace") if size else ""
-        return answers.Answer(msgspec.json.encode(text))
     span = _span(call.range, size)
     if span is None:
         headers = {"content-range": f"bytes */{size}"}
@@ -116,12 +113,6 @@ async def log(call: Call) -> object:
     first, last = span
     headers = {"content-range": f"bytes {first}-{last}/{size}", "accept-ranges": "bytes"}
     return answers.Answer(b"", 206, answers.TEXT, headers, file=(path, first, last - first + 1))
-
-
-def _bytes(path: str, offset: int, size: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(size)
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:
