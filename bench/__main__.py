@@ -20,9 +20,9 @@ def main(wanted: list[str]) -> None:
         if not wanted or "load" in wanted:
             figures += core.loading_a_million(folder)
         if "sqlite" in wanted:
-            figures += farm.run(folder)
+            figures += farm.sqlite(folder)
         if not wanted or "mariadb" in wanted:
-            figures += farm.sqlite_and_mariadb(folder)
+            figures += farm.both(folder)
     print(table(figures))
     if not wanted:
         text = Path("bench/preface.md").read_text()

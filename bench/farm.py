@@ -106,69 +106,65 @@ def _await(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 ASKED = {"nodes": 3000.0, "old": 1200.0, "submit": 2500.0}
+"""Jobs per second that SQLite should reach; MariaDB should reach SHARE of what SQLite did."""
+
+SHARE = 0.6
+
+LOADS = {
+    "nodes": ("32 nodes of 8 workers", "nodes", 32, 10.0, 120_000),
+    "old": ("64 workers of version 1", "old_workers", 64, 10.0, 30_000),
+    "submit": ("1,000 clients submit a job each", "submitters", 1000, 1.0, 0),
+}
+"""What is measured: its name, the clients, how many, for how long, jobs queued before."""
 
 
-def run(folder: Path, mysql: bool = False, reached: dict[str, float] | None = None) -> list[Figure]:
-    """Measure one database; `reached` are SQLite's figures, of which MariaDB should have 0.6."""
-    name = "MariaDB" if mysql else "SQLite"
-    mine: dict[str, float] = {}
+def sqlite(folder: Path) -> list[Figure]:
+    """Measure on SQLite alone."""
+    figures, _ = _loads(folder, "SQLite", ASKED)
+    return [*figures, *_bulk(folder, "SQLite", 4.0), *_quiet(folder)]
+
+
+def both(folder: Path) -> list[Figure]:
+    """Measure on SQLite, then on MariaDB against what SQLite reached."""
+    figures, reached = _loads(folder, "SQLite", ASKED)
+    figures += [*_bulk(folder, "SQLite", 4.0), *_quiet(folder)]
+    asked = {key: SHARE * rate for key, rate in reached.items()}
+    return figures + _loads(folder, "MariaDB", asked)[0] + _bulk(folder, "MariaDB", 4.0 / SHARE)
+
+
+def _loads(
+    folder: Path, database: str, asked: dict[str, float]
+) -> tuple[list[Figure], dict[str, float]]:
+    """Measure the rates of LOADS; give figures, and the rates by key."""
     figures: list[Figure] = []
+    reached: dict[str, float] = {}
+    for key, (text, clients, count, seconds, queued) in LOADS.items():
+        with server(folder / f"{database}-{key}", database == "MariaDB") as one:
+            one.submit(queued)
+            got = one.load(clients, count, seconds)
+        rate = reached[key] = got["done"] / got["seconds"]
+        cpu = got["cpu"] / got["done"] * 1e6
+        most = 330 if (database, key) == ("SQLite", "nodes") else None
+        figures.append(figure(f"{database}: {text}", rate, "jobs/s", least=asked[key]))
+        figures.append(figure(f"{database}: {text}: CPU of the server", cpu, "us/job", most=most))
+    return figures, reached
 
-    def add(key: str, text: str, rate: float, cpu: float, most: float | None = None) -> None:
-        mine[key] = rate
-        asked = 0.6 * reached[key] if reached else ASKED[key]
-        figures.append(figure(f"{name}: {text}", rate, "jobs/s", least=asked))
-        figures.append(figure(f"{name}: {text}: CPU of the server", cpu, "us/job", most=most))
 
-    with server(folder / f"{name}-nodes", mysql) as one:
-        one.submit(100_000)
-        got = one.load("nodes", 32, 10)
-        cpu = got["cpu"] / got["done"] * 1e6
-        most = None if mysql else 330
-        add("nodes", "32 nodes of 8 workers", got["done"] / got["seconds"], cpu, most)
-    with server(folder / f"{name}-old", mysql) as one:
-        one.submit(30_000)
-        got = one.load("old_workers", 64, 10)
-        cpu = got["cpu"] / got["done"] * 1e6
-        add("old", "64 workers of version 1", got["done"] / got["seconds"], cpu)
-    with server(folder / f"{name}-submit", mysql) as one:
-        got = one.load("submitters", 1000, 10)
-        cpu = got["cpu"] / got["done"] * 1e6
-        add("submit", "1,000 clients, one job a request", got["done"] / got["seconds"], cpu)
-    with server(folder / f"{name}-bulk", mysql) as one:
+def _bulk(folder: Path, database: str, most: float) -> list[Figure]:
+    with server(folder / f"{database}-bulk", database == "MariaDB") as one:
         one.submit(1)
         got = one.load("bulk", 100_000, 0)
-        limit = 4 / 0.6 if mysql else 4.0
-        figures.append(
-            figure(f"{name}: 100,000 jobs in one request", got["seconds"], "s", most=limit)
-        )
-        note = f"slowest of {got['asked']} requests"
-        slowest = got["slowest"] * 1000
-        figures.append(figure(f"{name}: others meanwhile", slowest, "ms", most=100, note=note))
-    if not mysql:
-        figures += _quiet(folder)
-    if reached is not None:
-        reached.update(mine)
-    return figures if mysql else [*figures, *_remember(mine)]
-
-
-_reached: dict[str, float] = {}
-
-
-def _remember(mine: dict[str, float]) -> list[Figure]:
-    _reached.update(mine)
-    return []
-
-
-def sqlite_and_mariadb(folder: Path) -> list[Figure]:
-    """Measure both databases in the same run."""
-    return run(folder) + run(folder, True, dict(_reached))
+    slowest, note = got["slowest"] * 1000, f"slowest of {got['asked']} requests"
+    return [
+        figure(f"{database}: 100,000 jobs in one request", got["seconds"], "s", most=most),
+        figure(f"{database}: another's request meanwhile", slowest, "ms", most=100, note=note),
+    ]
 
 
 def _quiet(folder: Path) -> list[Figure]:
     with server(folder / "quiet", False) as one:
-        got = one.load("quiet_nodes", 1250, 5)  # all come, and are made known
+        one.load("quiet_nodes", 1250, 5)  # all come, and are made known
         got = one.load("quiet_nodes", 1250, 20)
-        share = got["cpu"] / 20
-        name = "10,000 workers (1,250 nodes reporting every 2 s): part of a core"
-        return [figure(name, share, "", most=0.5, note=f"{got['reports'] / 20:.0f} reports/s")]
+    name = "10,000 workers (1,250 nodes reporting every 2 s): part of a core"
+    note = f"{got['reports'] / 20:.0f} reports/s"
+    return [figure(name, got["cpu"] / 20, "", most=0.5, note=note)]

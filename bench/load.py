@@ -114,9 +114,9 @@ async def old_worker(port: int, name: str, stop: float, done: list[int]) -> None
 async def submitter(port: int, count: int, start: asyncio.Event, delays: list[float]) -> None:
     """A client that submits jobs, one at a time."""
     client = Client(port)
-    await client.open()
-    await start.wait()
     job = json.dumps({"title": "frame", "command": "render frame", "user": "somebody"}).encode()
+    await start.wait()
+    await client.open()
     for _ in range(count):
         began = time.perf_counter()
         await client.ask("PUT", "/api/jobs", job)
@@ -151,7 +151,7 @@ async def submitters(port: int, count: int, each: float) -> dict[str, Any]:
     delays: list[float] = []
     start = asyncio.Event()
     tasks = [asyncio.create_task(submitter(port, int(each), start, delays)) for _ in range(count)]
-    await asyncio.sleep(1 + count / 1000)  # all are connected before the first asks
+    await asyncio.sleep(0)
     start.set()
     began = time.time()
     await asyncio.gather(*tasks)
@@ -176,6 +176,7 @@ async def bulk(port: int, count: int, _: float) -> dict[str, Any]:
     large = asyncio.create_task(one.ask("PUT", "/api/jobs", body))
     job = b'{"command": "true"}'
     while not large.done():
+        # An answer may wait here while the large request is being sent: a turn of this process.
         for method, path, small in (("PUT", "/api/jobs", job), ("GET", "/api/jobs/1", b"")):
             asked = time.perf_counter()
             await other.ask(method, path, small)
