@@ -213,12 +213,13 @@ class Farm(Crew):
     def _reset(self, job: Job, now: float) -> None:
         if job.run is not None:
             self._take_back(job.run, STOPPED, now)
+        if job.start_time:
+            self.changes.cleared_logs[job.id] = None
         job.run_done = 0
         job.worker = ""
         job.progress = job.local_progress = None
         job.paused = False
         self.tree.requeue(job, "reset", start=0.0)
-        self.changes.cleared_logs[job.id] = None
 
     def on_start(self, ids: Iterable[int], now: float) -> None:
         """Lift a pause; a job that is FINISHED or in ERROR runs again."""
@@ -252,13 +253,14 @@ class Farm(Crew):
             self.tree.forget(job)
             for one in gone:
                 self._note_deleted(one.id)
+                if one.group is None and one.start_time:
+                    self.changes.cleared_logs[one.id] = None
 
     def _note_deleted(self, id: int) -> None:
         changes = self.changes
         for noted in (changes.new_jobs, changes.edited_jobs, changes.jobs, changes.dependencies):
             noted.pop(id, None)
         changes.deleted_jobs[id] = None
-        changes.cleared_logs[id] = None
 
     def on_name_affinities(self, names: Mapping[int, str]) -> None:
         """Write the list of known affinity words, by number."""

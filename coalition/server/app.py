@@ -53,9 +53,10 @@ class App:
         self._readers = ThreadPool(1, READERS, "readers")
         farm = Farm(Changes(), config.timeout)
         self._load(farm)
-        logs = JobLogs(config.logs)
+        logs = self._logs = JobLogs(config.logs)
+        self._removing = False
         self.journal: Journal[writing.Batch] = Journal(
-            reactor, farm.changes, writing.snapshot, self._write, logs.on_committed, self._crash
+            reactor, farm.changes, writing.snapshot, self._write, self._committed, self._crash
         )
         nodes = Nodes(reactor, farm, logs, self.journal.durable)
         self.service = Service(reactor, farm, self.journal, logs, nodes, self._read)
@@ -85,6 +86,17 @@ class App:
                 return function(connection, *args)
 
         return deferToThreadPool(self._reactor, self._readers, read)
+
+    def _committed(self, changes: Changes) -> None:
+        self._logs.on_committed(changes)
+        if not self._removing:
+            self._remove_logs()
+
+    def _remove_logs(self) -> None:
+        """Remove cleared logs, some in each turn."""
+        self._removing = self._logs.remove_some()
+        if self._removing:
+            self._reactor.callLater(0, self._remove_logs)
 
     def start(self) -> None:
         """Listen, and begin to look at the clock. Raises CannotListenError."""

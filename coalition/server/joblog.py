@@ -12,6 +12,7 @@ import os
 import time
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import re2
@@ -41,6 +42,10 @@ def compile_pattern(text: bytes) -> Regex:
     return regex
 
 
+AT_ONCE = 200
+"""Files removed in one turn: more would keep the reactor for longer than a few milliseconds."""
+
+
 class _Section:
     """The part of a log file that belongs to a run that goes on."""
 
@@ -62,9 +67,12 @@ class JobLogs:
         self._folder = str(folder)
         self._compile = compile
         self._sections: dict[int, _Section] = {}
+        self._doomed: dict[int, None] = {}  # jobs whose old log is still to be removed
 
     def path(self, job_id: int) -> str:
         """Give the file of a job's log."""
+        if job_id in self._doomed:
+            self._remove(job_id)
         return f"{self._folder}/{job_id}.log"
 
     def append(
@@ -86,12 +94,11 @@ class JobLogs:
         return section.size, *section.meter.feed(fresh)
 
     def on_committed(self, changes: Changes) -> None:
-        """Write heads and tails of the runs that began and ended, and remove cleared logs."""
+        """Write heads and tails of runs; what was cleared is removed by remove_some()."""
         for run in changes.finished_runs.values():
             if run.id not in changes.new_runs:
                 self._end(run)
-        for job_id in changes.cleared_logs:
-            self._remove(job_id)
+        self._doomed.update(changes.cleared_logs)
         for run in changes.new_runs.values():
             if run.job_id not in changes.deleted_jobs:
                 self._begin(run)
@@ -125,9 +132,16 @@ class JobLogs:
         finally:
             os.close(file)
 
+    def remove_some(self) -> bool:
+        """Remove some of the logs that were cleared; say whether there are more."""
+        for job_id in list(islice(self._doomed, AT_ONCE)):
+            self._remove(job_id)
+        return bool(self._doomed)
+
     def _remove(self, job_id: int) -> None:
+        del self._doomed[job_id]
         with suppress(FileNotFoundError):
-            os.unlink(self.path(job_id))
+            os.unlink(f"{self._folder}/{job_id}.log")
 
     def _meter(self, run: Run) -> Meter:
         job = run.job

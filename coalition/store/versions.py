@@ -45,8 +45,10 @@ def is_current(connection: Connection) -> bool:
 
 def has_rows(connection: Connection) -> bool:
     """Say whether any table holds anything that somebody put there."""
-    filled = select(func.count()).select_from(counters).where(
-        counters.c.name == "jobs", counters.c.value > 0
+    filled = (
+        select(func.count())
+        .select_from(counters)
+        .where(counters.c.name == "jobs", counters.c.value > 0)
     )
     for name in set(inspect(connection).get_table_names()) - {VERSION_TABLE}:
         rows = select(func.count()).select_from(table(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import partial
 
 import msgspec
 
@@ -17,7 +18,7 @@ from coalition.wire import Report
 async def report(call: Call) -> object:
     """Protocol 2: what a node has to say, for what it should do."""
     said = call.json(Report)
-    call.hung_up = lambda: call.service.nodes.drop(said)
+    call.hung_up = partial(call.service.nodes.drop, said)
     return answers.Answer(msgspec.json.encode(await call.service.report(said, call.ip)))
 
 
