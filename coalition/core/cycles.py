@@ -23,9 +23,22 @@ Point = tuple[Job, bool]  # (job, True: its finish, False: its start)
 class Plan:
     """The tree as it would be: dependencies, parents and children that are not yet there."""
 
-    dependencies: Mapping[int, Sequence[Job]] = field(default_factory=dict)
-    parents: Mapping[int, Job] = field(default_factory=dict)
-    children: Mapping[int, Sequence[Job]] = field(default_factory=dict)
+    dependencies: Mapping[int, Sequence[Job]]
+    parents: Mapping[int, Job]
+    changed: Iterable[Job]  # those that have new dependencies or a new parent
+    children: dict[int, list[Job]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Note the ways down to what is changed: the groups do not count its links yet."""
+        seen: set[int] = set()
+        for job in self.changed:
+            while job.id not in seen:
+                seen.add(job.id)
+                parent = self.parents.get(job.id, job.parent)
+                if parent is None or not parent.id:
+                    break
+                self.children.setdefault(parent.id, []).append(job)
+                job = parent
 
     def waits_for(self, point: Point) -> Iterator[Point]:
         """Give the points that this one waits for, leaving out those that wait for nothing."""

@@ -118,7 +118,6 @@ class Farm(Crew):
         """Read the new parents and dependencies, and refuse what cannot be."""
         dependencies: dict[int, list[Job]] = {}
         parents: dict[int, Job] = {}
-        children: dict[int, list[Job]] = {}
         for id, edit in edits.items():
             job = self.tree.get(id)
             if "parent" in edit:
@@ -126,13 +125,13 @@ class Farm(Crew):
                 if parent is not job.parent:
                     self.tree.check_can_hold(parent)
                     parents[id] = parent
-                    children.setdefault(parent.id, []).append(job)
             if "dependencies" in edit:
                 dependencies[id] = [self._dependency(wanted) for wanted in edit["dependencies"]]
         for id in parents:
             self._refuse_own_inside(self.tree.get(id), parents)
-        plan = Plan(dependencies, parents, children)
-        refuse_cycles([self.tree.get(id) for id in {**parents, **dependencies}], plan)
+        changed = [self.tree.get(id) for id in {**parents, **dependencies}]
+        plan = Plan(dependencies, parents, changed)
+        refuse_cycles(changed, plan)
         return plan
 
     def _new_parent(self, id: int) -> Job:

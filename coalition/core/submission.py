@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from coalition.core.changes import Changes
 from coalition.core.cycles import Plan, search
 from coalition.core.model import Job
 from coalition.core.ready import Group
-from coalition.core.tree import Tree
+from coalition.core.tree import Tree, ancestors
 from coalition.errors import UnknownDependency, UnknownParent
 
 SLICE = 200
@@ -77,18 +77,27 @@ class Submission:
         wanted: dict[int, Sequence[Job]] = {
             job.id: self.resolved(job, tree) for job in self.dependencies
         }
-        parents: dict[int, Job] = {}
-        children: dict[int, list[Job]] = {}
-        for job, parent in zip(self.jobs, self.parents, strict=True):
-            if isinstance(parent, int):
-                if not parent:
-                    continue
-                parent = tree.get(parent)
-            parents[job.id] = parent
-            children.setdefault(parent.id, []).append(job)
-        yield
-        yield from search(self.dependencies, Plan(wanted, parents, children))
+        outer = {p: tree.get(p) if p else tree.root for p in self.parents if isinstance(p, int)}
+        if self._may_be_waited_for(outer.values(), wanted):
+            parents = {
+                job.id: outer[parent] if isinstance(parent, int) else parent
+                for job, parent in zip(self.jobs, self.parents, strict=True)
+            }
+            yield
+            yield from search(self.dependencies, Plan(wanted, parents, self.dependencies))
         self.checked = version
+
+    def _may_be_waited_for(self, outer: Iterable[Job], wanted: Mapping[int, Sequence[Job]]) -> bool:
+        """Say whether anything can wait for these jobs: else they close no cycle.
+
+        So a long chain that is submitted job by job is not walked through for each of them.
+        """
+        waited_for = {job.id for jobs in wanted.values() for job in jobs}
+        return any(job.id in waited_for for job in self.jobs) or any(
+            group.dependents or group.id in waited_for
+            for parent in outer
+            for group in [parent, *ancestors(parent)]
+        )
 
     def resolved(self, job: Job, tree: Tree) -> list[Job]:
         """Give what a job of this submission depends on, or raise UnknownDependency."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
 from typing import Any
 
 from hypothesis import settings
@@ -170,6 +171,16 @@ class FarmMachine(RuleBasedStateMachine):
     @invariant()
     def everything_is_consistent(self) -> None:
         self.farm.check_invariants()
+
+    @invariant()
+    def nobody_waits_for_ever(self) -> None:
+        waits: dict[object, list[object]] = {}
+        for job in self.farm.tree.jobs.values():
+            above = [("start", j.id) for j in [job.parent] if j is not None and j.id]
+            waits["start", job.id] = [*above, *(("end", j.id) for j in job.dependencies)]
+            below = job.group.children.values() if job.group is not None else ()
+            waits["end", job.id] = [("start", job.id), *(("end", j.id) for j in below)]
+        TopologicalSorter(waits).prepare()
 
 
 def snapshot(farm: Farm) -> list[tuple[object, ...]]:
