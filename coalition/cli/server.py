@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from sqlalchemy import URL
 import coalition
 from coalition.config import ServerConfig, load_server
 from coalition.errors import CoalitionError, ConfigError
-from coalition.store.engine import Store, open_store
+from coalition.store.engine import open_store
 
 HERE = Path(__file__).resolve().parents[2]
 """Where server.py stands: the default data folder, and the home of public/."""
 
+WINDOWS = sys.platform == "win32"
+"""Whether this system has services of the kind that --service means."""
+
 CONFIRMATION = "Yes, proceed!"
+
+log = logging.getLogger(__name__)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,32 +44,51 @@ def parser() -> argparse.ArgumentParser:
     add("--migrate", action="store_true", help="bring an older database up to date and end")
     add("--reset", action="store_true", help="delete all jobs, workers and logs, and end")
     add("--yes", action="store_true", help="ask nothing before --migrate and --reset")
-    if sys.platform == "win32":
-        add("-c", "--console", action="store_true", help="run in this console")
-        add("-s", "--service", action="store_true", default=None, help="run as a service")
     add("--version", action="version", version=coalition.__version__)
+    if WINDOWS:
+        add = result.add_mutually_exclusive_group().add_argument
+        add("-c", "--console", dest="service", action="store_false", help="run in this console")
+        add("-s", "--service", action="store_true", help="run as a service")
+    result.set_defaults(service=None)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run server.py; give its exit code: 2 for wrong options or settings, 1 for other trouble."""
     options = parser().parse_args(argv)
+    if options.service:
+        # Windows starts services in its own folder, where no path of a user begins.
+        os.chdir(HERE)
     datadir = options.datadir.resolve()
     try:
         datadir.mkdir(parents=True, exist_ok=True)
         config = load_server(vars(options), options.config, datadir, os.environ)
         url = database_url(config)
+        _start_logging(config)
     except (ConfigError, OSError) as error:
         print(f"server.py: {error}", file=sys.stderr)
+        if options.service:
+            from coalition.cli import winservice
+
+            winservice.complain(str(error))
         return 2
-    _start_logging(config)
+    if options.init or options.migrate or options.reset:
+        return _attempt(partial(_keep, options, config, url))
+    if config.service and WINDOWS:
+        from coalition.cli import winservice
+
+        return winservice.host(partial(_attempt, partial(_serve, config, url, signals=False)))
+    if config.service:
+        log.warning("the setting service is for Windows only; it is passed over")
+    return _attempt(partial(_serve, config, url, signals=True))
+
+
+def _attempt(work: Callable[[], int]) -> int:
+    """Do the work and give its exit code, or 1 once it is said why it could not be done."""
     try:
-        store = open_store(url)
-        if options.init or options.migrate or options.reset:
-            return _keep(store, options, config)
-        return _serve(store, config)
+        return work()
     except CoalitionError as error:
-        logging.getLogger(__name__).critical("%s", error)
+        log.critical("%s", error)
         print(f"server.py: {error}", file=sys.stderr)
         return 1
 
@@ -92,8 +117,9 @@ def _start_logging(config: ServerConfig) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def _keep(store: Store, options: argparse.Namespace, config: ServerConfig) -> int:
+def _keep(options: argparse.Namespace, config: ServerConfig, url: str) -> int:
     """Carry out --init, --migrate or --reset."""
+    store = open_store(url)
     store.lock()
     if options.init:
         store.init()
@@ -124,14 +150,15 @@ def _confirmed(what: str) -> bool:
         return False
 
 
-def _serve(store: Store, config: ServerConfig) -> int:
-    """Run until a signal comes."""
+def _serve(config: ServerConfig, url: str, signals: bool) -> int:
+    """Run until the reactor is stopped, by signals if they are to be listened to."""
     from twisted.internet import reactor as twisted_reactor
     from twisted.internet.error import CannotListenError
 
     from coalition.server.app import App
 
     reactor: Any = twisted_reactor  # Twisted tells its type only when it is running
+    store = open_store(url)
     store.lock()
     store.prepare()
     app = App(reactor, config, store, HERE / "public")
@@ -141,5 +168,5 @@ def _serve(store: Store, config: ServerConfig) -> int:
         store.close()
         raise CoalitionError(f"port {config.port} cannot be used: {error.socketError}") from error
     reactor.addSystemEventTrigger("before", "shutdown", app.stop)
-    reactor.run()
+    reactor.run(installSignalHandlers=signals)
     return app.exit_code
