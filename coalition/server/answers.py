@@ -50,6 +50,18 @@ def of_value(value: object) -> Answer:
     return Answer(msgspec.json.encode(value))
 
 
+PART = 250
+"""Values made JSON in one step; the interpreter cannot go to another thread within it."""
+
+
+def json_list(values: list[Any]) -> msgspec.Raw:
+    """Make JSON of a long list, in steps between which other threads can run."""
+    parts = []
+    for start in range(0, len(values), PART):
+        parts.append(msgspec.json.encode(values[start : start + PART])[1:-1])
+    return msgspec.Raw(b"[" + b",".join(parts) + b"]")
+
+
 def of_error(error: BaseException) -> Answer:
     """Give an error; what is not ours says nothing of itself."""
     if isinstance(error, errors.CoalitionError):

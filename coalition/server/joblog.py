@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
+import msgspec
 import re2
 
 from coalition.core.changes import Changes
@@ -186,3 +187,13 @@ def check_patterns(local_pattern: str, global_pattern: str) -> None:
     """Raise BadRequest if one of a job's progress patterns cannot be used."""
     if local_pattern or global_pattern:
         Meter(local_pattern, global_pattern, compile_pattern)
+
+
+def json_text(path: str) -> msgspec.Raw:
+    """Give a log as a JSON text, "" if there is none; bytes that are no UTF-8 become U+FFFD."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        text = ""
+    return msgspec.Raw(msgspec.json.encode(text))

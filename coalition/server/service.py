@@ -17,6 +17,7 @@ from coalition.core.farm import Farm
 from coalition.core.loading import Loaded
 from coalition.core.submission import Submission
 from coalition.errors import BadRequest, Unavailable, UnknownJob, UnknownParent
+from coalition.server import answers, joblog
 from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
@@ -230,7 +231,7 @@ class Service:
         def read(connection: object) -> msgspec.Raw:
             jobs = function(connection, id, now, hidden)
             _add_pings(jobs, pings)
-            return json_list(jobs)
+            return answers.json_list(jobs)
 
         return await self._read(read)
 
@@ -252,7 +253,7 @@ class Service:
     async def log_text(self, who: Who, id: int) -> msgspec.Raw:
         """Give a job's whole log as a JSON text, "" if there is none."""
         path = await self.log_path(who, id)
-        return await self._read(lambda _: _text_of(path))
+        return await self._read(lambda _: joblog.json_text(path))
 
     async def events(
         self, who: Who, job: int, worker: str, howlong: float | None
@@ -366,23 +367,6 @@ def _add_pings(jobs: list[dict[str, Any]], pings: Mapping[str, float]) -> None:
     for job in jobs:
         ping = pings.get(job["worker"], 0.0) if job["state"] == "WORKING" else 0.0
         job["ping_time"] = round(ping, 3)
-
-
-def json_list(values: list[Any]) -> msgspec.Raw:
-    """Make JSON of a long list, in steps between which other threads can run."""
-    parts = []
-    for start in range(0, len(values), ROWS):
-        parts.append(msgspec.json.encode(values[start : start + ROWS])[1:-1])
-    return msgspec.Raw(b"[" + b",".join(parts) + b"]")
-
-
-def _text_of(path: str) -> msgspec.Raw:
-    try:
-        with open(path, "rb") as file:
-            text = file.read().decode(errors="replace")
-    except FileNotFoundError:
-        text = ""
-    return msgspec.Raw(msgspec.json.encode(text))
 
 
 def _outer_parents(wanted: Wanted) -> set[int | str]:
