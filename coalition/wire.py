@@ -24,16 +24,20 @@ LONGEST_WAIT = 20.0
 
 NODE_PATH = "/workers/node"
 
-LONGEST_TEXT = 1_000_000
-"""Characters of any text of a job: a row must fit into one packet of a MySQL server."""
+LONGEST_TEXT = 100_000
+"""Characters of any text of a job: Linux takes no longer command, and a row must fit into one
+packet of a MySQL server."""
 
 Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**32)]
+"""Negative for a signal; Windows has codes up to 2**32."""
+
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 LONGEST_NAME = 255
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
 Environment = Text | dict[str, str]
-Dependencies = Text | list[int | str]
+Dependencies = str | list[int | str]
 
 
 class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -106,25 +110,29 @@ class Load(Struct, omit_defaults=True):
     """How busy a node is: `cpu` percent per core, memory in MB."""
 
     cpu: list[float] = []
-    free_memory: int = 0
-    total_memory: int = 0
+    free_memory: Count = 0
+    total_memory: Count = 0
 
 
 class Host(Struct, omit_defaults=True):
     """What a node is; sent with the first report and whenever it changed."""
 
-    hostname: str = ""
-    os: str = ""
-    cores: int = 0
+    hostname: Text = ""
+    os: Text = ""
+    cores: Count = 0
     version: str = ""
 
 
 class Slot(Struct, omit_defaults=True):
-    """One worker of a node: `run` is the run it has (0: idle). `affinity` is announced by -a."""
+    """One worker of a node: `run` is the run it has (0: idle). `affinity` is announced by -a.
+
+    `last` is the highest run number it ever held; the server numbers on from there.
+    """
 
     name: Name
     run: Count = 0
-    affinity: str = ""
+    last: Count = 0
+    affinity: Text = ""
 
 
 class End(Struct, omit_defaults=True):
@@ -133,15 +141,15 @@ class End(Struct, omit_defaults=True):
     `again` asks for another try that does not count: the node had to end the run itself.
     """
 
-    run: int
-    code: int = 0
+    run: Count
+    code: ExitCode = 0
     again: bool = False
 
 
 class Chunk(Struct):
     """Bytes of a run's log; `offset` is where they stand in what the run has written."""
 
-    run: int
+    run: Count
     offset: Count
     data: bytes
 

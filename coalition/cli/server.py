@@ -161,6 +161,7 @@ def _serve(config: ServerConfig, url: str, signals: bool) -> int:
     store = open_store(url)
     store.lock()
     store.prepare()
+    reactor.seconds = time.monotonic  # setting the computer's clock must not stop the timers
     app = App(reactor, config, store, HERE / "public")
     try:
         app.start()

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from coalition.core.affinity import parse_lines
 from coalition.core.changes import Changes
 from coalition.core.model import Job, Run, Worker
-from coalition.core.ready import pick
+from coalition.core.ready import pick, settle
 from coalition.core.retrying import may_retry
 from coalition.core.states import (
     ERROR,
@@ -73,6 +73,7 @@ class Crew:
 
     def on_leave(self, worker: Worker) -> None:
         """A worker without a run says that it is leaving: it is not a lost one."""
+        self.on_rest(worker)
         if worker.run is None:
             self._set_state(worker, TERMINATED)
 
@@ -92,6 +93,7 @@ class Crew:
         """An idle worker wants a job: give it the run that it should begin, if there is one."""
         if worker.run is not None:
             raise Refused(f"worker {worker.name!r} has a job", name=worker.name)
+        self.on_rest(worker)
         job = pick(self.tree.root, worker.lines) if worker.active else None
         if job is None:
             return None
@@ -117,13 +119,26 @@ class Crew:
         worker.seen_run = run_id
         return True
 
-    def on_idle(self, worker: Worker, now: float) -> Run | None:
+    def on_rest(self, worker: Worker) -> None:
+        """Nothing is left of the run that was taken from a worker: its job may go to another."""
+        ending, worker.ending = worker.ending, None
+        if ending is not None:
+            job = ending.job
+            job.ending = None
+            if job.id in self.tree.jobs and job.group is None:
+                settle(job)
+
+    def on_idle(self, worker: Worker, now: float, last: int = 0) -> Run | None:
         """A worker says that it has no run: give the one it was sent and has not received.
 
         Had it been heard to have that run before, then the run is lost, and its job waits again.
+        `last` is the highest run number that it ever had: one that is not above it would be taken
+        for a repetition. So numbers go on from there, should the database be an older one.
         """
+        self.on_rest(worker)
+        self.next_run = max(self.next_run, last + 1)
         run = worker.run
-        if run is not None and worker.seen_run == run.id:
+        if run is not None and (worker.seen_run == run.id or run.id <= last):
             self._take_back(run, LOST, now)
             return None
         return run
@@ -150,6 +165,7 @@ class Crew:
         if run is None or run.id != run_id:
             return False
         self._take_back(run, STOPPED, now)
+        self.on_rest(worker)
         return True
 
     def on_progress(self, run: Run, progress: float | None, local: float | None) -> None:
@@ -188,7 +204,7 @@ class Crew:
     def _timed_out(self, run: Run, now: float) -> None:
         job = run.job
         job.run_done += 1
-        self.revoked[run.id] = run.worker
+        self._revoke(run)
         self._close(run, ERROR, now, None)
         self._count_end(run.worker, False)
         self._failed(job, run.duration)
@@ -196,6 +212,7 @@ class Crew:
     def _lost(self, worker: Worker, now: float) -> None:
         if worker.run is not None:
             self._take_back(worker.run, LOST, now)
+        self.on_rest(worker)
         worker.error += 1
         self._set_state(worker, TIMEOUT)
 
@@ -225,10 +242,20 @@ class Crew:
     def _take_back(self, run: Run, state: RunState, now: float) -> None:
         """End a run in a way that does not count as a try: its job waits again."""
         worker = run.worker
-        self.revoked[run.id] = worker
+        if state == STOPPED:
+            self._revoke(run)
         self._close(run, state, now, None)
         self._set_state(worker, WAITING)
         self.tree.requeue(run.job, "give back")
+
+    def _revoke(self, run: Run) -> None:
+        """Take a run from a worker that is alive: it takes a moment until its process is dead.
+
+        Until the worker says so, or is silent for too long, nobody else gets the job: two of its
+        processes would write the same files.
+        """
+        self.revoked[run.id] = run.worker
+        run.worker.ending = run.job.ending = run
 
     # --- orders about workers ---------------------------------------------------------------
 
@@ -263,6 +290,7 @@ class Crew:
         for worker in [self.worker(name) for name in names]:
             if worker.run is not None:
                 self._take_back(worker.run, STOPPED, now)
+            self.on_rest(worker)  # nobody would wait for its word
             if self.workers.pop(worker.name, None):
                 self.changes.workers.pop(worker.name, None)
                 self.changes.deleted_workers[worker.name] = None

@@ -32,7 +32,10 @@ PLAIN_FIELDS = frozenset(
 """Fields of a job whose change has no consequence in the tree."""
 
 Edit = Mapping[str, Any]
-"""New values by field: those of a Job, `parent` as an id, `dependencies` as ids, `paused`."""
+"""New values by field: those of a Job, `parent` as an id, `dependencies` as ids, `paused`.
+
+`start` stands for the order to start the job, see on_start.
+"""
 
 
 class Farm(Crew):
@@ -85,7 +88,7 @@ class Farm(Crew):
         if not stored:
             self.changes.new_jobs.update((job.id, job) for job in submission.jobs)
         for job, dependencies in wanted.items():
-            if tuple(dependencies) != job.dependencies:
+            if tuple(dict.fromkeys(dependencies)) != job.dependencies:
                 tree.set_dependencies(job, dependencies)
             elif not stored:
                 self.changes.dependencies[job.id] = job
@@ -108,7 +111,9 @@ class Farm(Crew):
             if id in plan.dependencies:
                 self.tree.set_dependencies(job, plan.dependencies[id])
             if "paused" in edit:
-                self.on_pause([id], now) if edit["paused"] else self.on_start([id], now)
+                self.on_pause([id], now) if edit["paused"] else self.tree.set_paused(job, False)
+            if "start" in edit:
+                self.on_start([id], now)
 
     def on_set_dependencies(self, id: int, dependencies: Sequence[int]) -> None:
         """Replace what a job depends on."""
@@ -249,6 +254,8 @@ class Farm(Crew):
             for one in gone:
                 if one.run is not None:
                     self._take_back(one.run, STOPPED, now)
+                if one.ending is not None:
+                    self.on_rest(one.ending.worker)
             self.tree.forget(job)
             for one in gone:
                 self._note_deleted(one.id)

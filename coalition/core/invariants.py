@@ -39,6 +39,9 @@ def check_runs(crew: Crew) -> None:
         assert run is not None and crew.runs[run.id] is run, f"job {job.id} has no run"
         assert run.job is job and run.worker.run is run, f"run {run.id} is not its worker's"
         assert crew.workers[run.worker.name] is run.worker, f"run {run.id} of a stranger"
+    for job in crew.tree.jobs.values():
+        ending = job.ending
+        assert ending is None or ending.worker.ending is ending, f"job {job.id} waits for nobody"
     for worker in crew.workers.values():
         if worker.run is None:
             assert worker.state != WORKING, f"worker {worker.name} works on nothing"
@@ -61,7 +64,7 @@ def _top_down(tree: Tree) -> list[Job]:
 
 
 def _check_leaf(job: Job) -> None:
-    ready = job.state == WAITING and not job.paused
+    ready = job.state == WAITING and not job.paused and job.ending is None
     assert (job.queue is not None) == ready, f"job {job.id} ready {ready}, listed otherwise"
     if job.queue is not None:
         assert job.queue.words == job.words, f"job {job.id} stands in the queue of other words"

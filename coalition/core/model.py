@@ -24,6 +24,7 @@ class Job:
         "dependents",
         "dir",
         "duration",
+        "ending",
         "environment",
         "globalprogress",
         "group",
@@ -95,6 +96,7 @@ class Job:
         self.group: Group | None = None
         self.queue: Queue | None = None  # the queue of the parent's group in which it is ready
         self.run: Run | None = None
+        self.ending: Run | None = None  # taken back, and perhaps not yet dead on its worker
         self.unmet = 0  # dependencies that are not FINISHED
         self.dependencies: tuple[Job, ...] = ()
         self.dependents: dict[int, Job] | None = None
@@ -125,6 +127,7 @@ class Worker:
         "active",
         "affinity",
         "cpu",
+        "ending",
         "error",
         "finished",
         "free_memory",
@@ -155,6 +158,7 @@ class Worker:
         self.error = 0
         self.last_job = -1
         self.run: Run | None = None
+        self.ending: Run | None = None  # taken from it; its process may still be dying
         self.seen_run = 0  # number of the last run its node was heard to have
         self.active = True
         # What follows is only the last word of the worker; it is not kept in the database.

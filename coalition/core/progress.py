@@ -10,10 +10,16 @@ from coalition.errors import BadRequest
 DEFAULT: Final = "PROGRESS:%percent"
 """Understood for every job that has no pattern of its own, as in 4.0."""
 
+LONGEST = 500
+"""Characters of a pattern: matching costs the length of the log times the size of the pattern."""
+
 NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 
 CARRY = 1024
-"""Bytes of the log kept to find a match that two chunks share."""
+"""Bytes of the log kept to find a match that two chunks share; a longer match is not found."""
+
+WINDOW = 4096
+"""Bytes looked at in one step, from the end back: only the last match counts."""
 
 
 class Match(Protocol):
@@ -31,6 +37,10 @@ class Match(Protocol):
 class Regex(Protocol):
     """A compiled regular expression over bytes."""
 
+    def search(self, data: bytes, /) -> object | None:
+        """Give the first match, if there is one."""
+        ...
+
     def finditer(self, data: bytes, /) -> Iterator[Match]:
         """Give the matches from left to right."""
         ...
@@ -40,18 +50,21 @@ Compile = Callable[[bytes], Regex]
 """Compiles an expression whose matching takes linear time, or raises an error that says why not."""
 
 
-def translate(pattern: str) -> bytes:
-    """Turn a pattern into a regular expression with a group `percent` (0-100) or `one` (0-1).
+def translate(pattern: str) -> tuple[bytes, str]:
+    """Turn a pattern into a regular expression and the name of the group that has the number.
 
-    Raises BadRequest where neither %percent nor %one stands in it.
+    The name is `percent` (0-100) or `one` (0-1). Raises BadRequest where neither %percent nor %one
+    stands in the pattern, or it is too long.
     """
+    if len(pattern) > LONGEST:
+        raise BadRequest(f"a progress pattern is longer than {LONGEST} characters")
     for name in ("percent", "one"):
         before, found, rest = pattern.partition("%" + name)
         if found:
             text = f"{before}(?P<{name}>{NUMBER}){rest}"
             for other in ("%percent", "%one"):
                 text = text.replace(other, f"(?:{NUMBER})")
-            return text.encode()
+            return text.encode(), name
     raise BadRequest(f"the progress pattern {pattern!r} has neither %percent nor %one")
 
 
@@ -62,22 +75,34 @@ class Gauge:
 
     def __init__(self, pattern: str, compile: Compile) -> None:
         """Compile the pattern; raises what `compile` and translate() raise."""
-        text = translate(pattern)
+        text, name = translate(pattern)
         self._regex = compile(text)
-        self._name, self._scale = (b"percent", 0.01) if b"(?P<percent>" in text else (b"one", 1.0)
+        if self._regex.search(b"") is not None:
+            raise BadRequest(f"the progress pattern {pattern!r} matches where nothing stands")
+        self._name, self._scale = name.encode(), 0.01 if name == "percent" else 1.0
         self._carry = b""
 
     def feed(self, data: bytes) -> float | None:
         """Take the next bytes of the log; give the newest value, 0..1, if they hold one."""
         known = len(self._carry)
         text = self._carry + data
+        self._carry = text[-CARRY:]
+        end = len(text)
+        while end > known:
+            begin = max(known, end - WINDOW)
+            value = self._last_in(text[max(0, begin - CARRY) : end], min(begin, CARRY))
+            if value is not None:
+                return min(1.0, float(value) * self._scale)
+            end = begin
+        return None
+
+    def _last_in(self, text: bytes, known: int) -> bytes | None:
+        """Give the number of the last match that ends behind the first `known` bytes."""
         value = None
         for match in self._regex.finditer(text):
             if match.end() > known:
-                number = match.group(self._name)
-                value = number or value
-        self._carry = text[-CARRY:]
-        return None if value is None else min(1.0, float(value) * self._scale)
+                value = match.group(self._name) or value
+        return value
 
 
 class Meter:

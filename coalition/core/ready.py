@@ -138,8 +138,8 @@ def is_open(node: Job) -> bool:
 
 def settle(job: Job) -> None:
     """Bring a job that is not a group into the index or out of it, as its state demands."""
-    if job.state == WAITING and not job.paused and job.parent is not None:
-        if job.queue is None:
+    if job.state == WAITING and not job.paused and job.ending is None:
+        if job.queue is None and job.parent is not None:
             _enter(job)
     elif job.queue is not None:
         leave(job)

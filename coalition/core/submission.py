@@ -43,8 +43,11 @@ class Submission:
         if dependencies:
             self.dependencies[job] = dependencies
 
-    def build(self) -> Iterator[None]:
-        """Build the new trees beside the farm, in slices, so that adding them takes no time."""
+    def build(self, tree: Tree) -> Iterator[None]:
+        """Build the new trees beside the farm, in slices, so that adding them takes no time.
+
+        Links to jobs of the farm are made already: unlink() takes them back, should it fail.
+        """
         scratch = Tree(Changes())
         for number, (job, parent) in enumerate(zip(self.jobs, self.parents, strict=True)):
             if isinstance(parent, int):
@@ -56,10 +59,18 @@ class Submission:
             scratch.attach(parent, job)
             if number % SLICE == 0:
                 yield
-        for number, (job, wanted) in enumerate(self.dependencies.items()):
-            scratch.set_dependencies(job, [d for d in wanted if isinstance(d, Job)])
+        for number, job in enumerate(self.dependencies):
+            scratch.set_dependencies(job, self.resolved(job, tree))
             if number % SLICE == 0:
                 yield
+
+    def unlink(self) -> None:
+        """Make the jobs of the farm forget those of a submission that has failed."""
+        for job in self.dependencies:
+            for dependency in job.dependencies:
+                if dependency.dependents is not None:
+                    dependency.dependents.pop(job.id, None)
+                    dependency.dependents = dependency.dependents or None
 
     def check_parents(self, tree: Tree) -> None:
         """Raise UnknownParent or NotAGroup if the farm cannot hold these jobs."""
@@ -70,10 +81,11 @@ class Submission:
                 tree.check_can_hold(tree.jobs[parent])
 
     def check_links(self, tree: Tree) -> Iterator[None]:
-        """Raise UnknownDependency or Cycle if the links cannot be; yield now and then."""
+        """Raise UnknownParent, UnknownDependency or Cycle where these are; yield now and then."""
         version = tree.links_version
         if self.checked == version or not self.dependencies:
             return
+        self.check_parents(tree)
         wanted: dict[int, Sequence[Job]] = {
             job.id: self.resolved(job, tree) for job in self.dependencies
         }

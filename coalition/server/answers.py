@@ -22,6 +22,7 @@ class Answer:
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     file: tuple[str, int, int] | None = None  # path, offset and length of a file to send as body
+    as_json: bool = False  # the file is sent as a JSON text, piece by piece
 
 
 STATUS: dict[type[errors.CoalitionError], int] = {

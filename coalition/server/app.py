@@ -17,7 +17,7 @@ from twisted.python.threadpool import ThreadPool
 from coalition.config import ServerConfig
 from coalition.core.changes import Changes
 from coalition.core.farm import Farm
-from coalition.errors import StoreBusy, StoreError
+from coalition.errors import NotDurable, StoreBusy
 from coalition.server import timers
 from coalition.server.discovery import Discovery
 from coalition.server.joblog import JobLogs
@@ -25,6 +25,7 @@ from coalition.server.journal import Journal
 from coalition.server.nodes import Nodes
 from coalition.server.service import Service
 from coalition.server.site import make_site
+from coalition.server.slices import SteadyClock, pause
 from coalition.store import loading, writing
 from coalition.store.engine import Store
 
@@ -46,6 +47,7 @@ class App:
     def __init__(self, reactor: Any, config: ServerConfig, store: Store, public: Path) -> None:
         """Load the farm from a store that is locked and prepared, and make all parts."""
         self._reactor = reactor
+        clock = self._clock = SteadyClock(reactor)
         self._store = store
         self._config = config
         self.exit_code = 0
@@ -56,10 +58,10 @@ class App:
         logs = self._logs = JobLogs(config.logs)
         self._removing = False
         self.journal: Journal[writing.Batch] = Journal(
-            reactor, farm.changes, writing.snapshot, self._write, self._committed, self._crash
+            clock, farm.changes, writing.snapshot, self._write, self._committed, self._crash
         )
-        nodes = Nodes(reactor, farm, logs, self.journal.durable)
-        self.service = Service(reactor, farm, self.journal, logs, nodes, self._read)
+        nodes = Nodes(clock, farm, logs, self.journal.durable)
+        self.service = Service(clock, farm, self.journal, logs, nodes, self._read)
         self._site = make_site(self.service, public, config.maxbody)
         self._ports: list[Any] = []
 
@@ -71,7 +73,7 @@ class App:
                 farm.load(loading.load(connection))
         finally:
             gc.enable()
-        now = self._reactor.seconds()
+        now = self._clock.seconds()
         for worker in farm.workers.values():
             worker.ping_time = now
         farm.check_invariants()
@@ -92,6 +94,14 @@ class App:
         if not self._removing:
             self._remove_logs()
 
+    def _remove_old_logs(self) -> None:
+        """Remove logs of jobs that were reset when the server was killed."""
+        jobs = self.service.farm.tree.jobs
+        for job_id in self._logs.job_ids():
+            if job_id in jobs and not jobs[job_id].start_time:
+                self._logs.clear(job_id)
+        self._remove_logs()
+
     def _remove_logs(self) -> None:
         """Remove cleared logs, some in each turn."""
         self._removing = self._logs.remove_some()
@@ -106,6 +116,7 @@ class App:
         self._ports = [tcp, reactor.listenUDP(port, Discovery())]
         self._writer.start()
         self._readers.start()
+        self._remove_old_logs()
         reactor.callLater(0, timers.tick, self.service)
         reactor.callLater(GUARD, self._guard)
         # The reactor need not wait long for a thread that computes.
@@ -143,8 +154,11 @@ class App:
         self.service.nodes.release_all()
         try:
             await self.journal.durable()
-        except StoreError:
+        except NotDurable:
             log.exception("the journal could not be written")
+            self.exit_code = 1
+        # Those who are answered last get their answers: the reactor sends them in its next turn.
+        await pause(self._reactor)
         self._writer.stop()
         self._readers.stop()
         self._store.close()

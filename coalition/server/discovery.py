@@ -13,6 +13,8 @@ class Discovery(DatagramProtocol):
     """Answers workers that look for their server."""
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Say: here."""
+        """Say: here. An answer is never answered: two servers would go on for ever."""
+        if datagram == DISCOVERY_ANSWER:
+            return
         transport: Any = self.transport
         transport.write(DISCOVERY_ANSWER, addr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,12 @@ import msgspec
 
 from coalition.errors import BadRequest
 from coalition.server.joblog import check_patterns
-from coalition.server.submitting import environment_text, parse_dependencies
+from coalition.server.submitting import (
+    environment_text,
+    is_id,
+    no_dependency,
+    parse_dependencies,
+)
 from coalition.wire import Dependencies, JobEdit, WorkerEdit
 
 
@@ -20,8 +26,8 @@ def job_ids(wanted: list[int | str] | dict[str, Any]) -> list[int]:
 
 def _id(wanted: int | str) -> int:
     if isinstance(wanted, str):
-        if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 19):
-            raise BadRequest(f"{wanted!r} is not the id of a job")
+        if not is_id(wanted):
+            raise BadRequest(f"{reprlib.repr(wanted)} is not the id of a job")
         wanted = int(wanted)
     return wanted
 
@@ -48,7 +54,7 @@ def _job_edit(edit: JobEdit) -> dict[str, Any]:
         state = fields.pop("state")
         if state not in ("WAITING", "PAUSED"):
             raise BadRequest(f"state must be WAITING or PAUSED, not {state!r}", field="state")
-        fields.setdefault("paused", state == "PAUSED")
+        fields.update({"paused": True} if state == "PAUSED" else {"start": True})
     return fields
 
 
@@ -57,9 +63,7 @@ def dependency_ids(wanted: Dependencies | None) -> list[int]:
     found = parse_dependencies(wanted)
     for name in found:
         if isinstance(name, str):
-            raise BadRequest(
-                f"the dependency {name!r} is not the id of a job", field="dependencies"
-            )
+            raise no_dependency(name)
     return [name for name in found if isinstance(name, int)]
 
 

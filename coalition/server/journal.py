@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar, cast
 
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from coalition.core.changes import Changes
@@ -20,9 +20,16 @@ from coalition.server.slices import Clock
 log = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
+T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds a request waits for a database that does not take the changes, before it gets a 503."""
+
+SLOW = 5.0
+"""Seconds after which a write that does not come back is trouble: the database may hang."""
+
+ROWS_LOGGED = 100_000
+"""Characters of a batch that cannot be written that stand in the log, for whoever looks why."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 """Seconds between two tries to write a batch; the pause doubles from the first to the longest."""
@@ -56,16 +63,19 @@ class Journal(Generic[Batch]):
         self._busy = False
         self._pause = FIRST_PAUSE
         self.trouble: str | None = None  # why the database takes nothing, while it does not
+        self._dead = False  # nothing will ever be written again
 
     def durable(self) -> Deferred[None]:
         """Wait until all that has changed so far is in the database; raises NotDurable."""
+        if self._dead:
+            return fail(NotDurable(self.trouble or ""))
         if self._changes:
             waiting = self._next
         elif self._busy:
             waiting = self._current
         else:
             return succeed(None)
-        told: Deferred[None] = Deferred()
+        told: Deferred[None] = Deferred(self._give_up)
         waiting.append(told)
         if self.trouble is not None:
             self._limit(told)
@@ -85,12 +95,14 @@ class Journal(Generic[Batch]):
         try:
             batch = self._snapshot(taken)
         except Exception:
-            self._fail(Failure())
+            self._fail(Failure(), taken)
             return
         self._try(taken, batch)
 
     def _try(self, taken: Changes, batch: Batch) -> None:
+        slow = self._clock.callLater(SLOW, self._in_trouble, "a write does not come back")
         written = self._write(batch)
+        written.addBoth(_cancelling, slow)
         written.addCallback(lambda _: self._done(taken))
         written.addErrback(self._failed, taken, batch)
 
@@ -111,19 +123,25 @@ class Journal(Generic[Batch]):
 
     def _failed(self, failure: Failure, taken: Changes, batch: Batch) -> None:
         if not failure.check(StoreUnavailable):
-            self._fail(failure)
+            self._fail(failure, batch)
             return
-        if self.trouble is None:
-            for told in [*self._current, *self._next]:
-                self._limit(told)
-        self.trouble = str(failure.value)
+        self._in_trouble(str(failure.value))
         log.error("the database takes no changes, next try in %g s: %s", self._pause, self.trouble)
         self._clock.callLater(self._pause, self._try, taken, batch)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
-    def _fail(self, failure: Failure) -> None:
+    def _in_trouble(self, reason: str) -> None:
+        """From now on nobody waits for longer than PATIENCE."""
+        if self.trouble is None:
+            for told in [*self._current, *self._next]:
+                self._limit(told)
+        self.trouble = reason
+
+    def _fail(self, failure: Failure, batch: object) -> None:
         """A batch that can never be written: the memory is not what the database will be."""
         log.critical("a batch cannot be written; the server stops: %s", failure.getTraceback())
+        log.critical("its rows: %s", repr(batch)[:ROWS_LOGGED])
+        self._dead = True
         self.trouble = f"a batch cannot be written: {failure.value}"
         told = [*self._current, *self._next]
         self._current, self._next = [], []
@@ -135,12 +153,16 @@ class Journal(Generic[Batch]):
     def _limit(self, told: Deferred[None]) -> None:
         if not told.called:
             told.addTimeout(PATIENCE, cast(Any, self._clock))
-            told.addErrback(self._late)
 
-    def _late(self, failure: Failure) -> Failure:
-        if failure.check(TimeoutError):
-            return Failure(NotDurable(f"the database does not take the change: {self.trouble}"))
-        return failure
+    def _give_up(self, told: Deferred[None]) -> None:
+        """Tell one who has waited too long, in place of the CancelledError it would get."""
+        told.errback(NotDurable(f"the database does not take the change: {self.trouble}"))
+
+
+def _cancelling(result: T, timer: Any) -> T:
+    if timer.active():
+        timer.cancel()
+    return result
 
 
 def _tell(told: Iterable[Deferred[None]]) -> None:

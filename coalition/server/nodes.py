@@ -13,9 +13,12 @@ from coalition.core.affinity import Line
 from coalition.core.farm import Farm
 from coalition.core.model import Run, Worker
 from coalition.server.joblog import JobLogs
-from coalition.server.slices import Clock
+from coalition.server.slices import Clock, later
 
 log = logging.getLogger(__name__)
+
+FULL_DISK = 1.0
+"""Seconds before a node is told that its log was not taken: it sends it again at once."""
 
 
 class Node:
@@ -59,13 +62,16 @@ class Nodes:
         self._wake(node)
         orders = node.orders = wire.Orders(wait=self.longest_wait)
         self._take_logs(report, orders, now, ip)
-        self._take_ends(report, orders, now)
+        missing = {c.run for c in report.logs if orders.logs[c.run] < c.offset + len(c.data)}
+        self._take_ends(report, orders, now, missing)
         idle = self._take_slots(report, orders, now)
         self.look()
         if not (orders.start or orders.kill or orders.ended) and report.wait > 0:
             await self._hold(node, idle, min(report.wait, self.longest_wait))
         if orders.start or orders.kill or orders.ended:
             await self._saved()
+        elif missing and self._logs.trouble is not None:
+            await later(self._clock, FULL_DISK)
         return orders
 
     def drop(self, report: wire.Report) -> None:
@@ -96,9 +102,14 @@ class Nodes:
             orders.logs[chunk.run] = have
             farm.on_progress(run, progress, local)
 
-    def _take_ends(self, report: wire.Report, orders: wire.Orders, now: float) -> None:
+    def _take_ends(
+        self, report: wire.Report, orders: wire.Orders, now: float, missing: set[int]
+    ) -> None:
+        """Take the ends, but for runs of whose log something is `missing`: they come again."""
         farm = self._farm
         for end in report.ends:
+            if end.run in missing:
+                continue
             run = farm.runs.get(end.run)
             if run is not None and run.worker.node == report.node:
                 if end.again:
@@ -111,16 +122,18 @@ class Nodes:
     def _take_slots(self, report: wire.Report, orders: wire.Orders, now: float) -> list[Worker]:
         """Say what each worker should do; give those that have nothing to do."""
         farm = self._farm
-        ended = set(orders.ended)
+        ended = {end.run for end in report.ends}
         idle: list[Worker] = []
         for slot in report.workers:
             worker = farm.workers[slot.name]
             if slot.run:
+                if worker.ending is not None and worker.ending.id != slot.run:
+                    farm.on_rest(worker)
                 if not farm.on_seen(worker, slot.run) and slot.run not in ended:
                     orders.kill.append(slot.run)
                     farm.revoked.pop(slot.run, None)
                 continue
-            run = farm.on_idle(worker, now)
+            run = farm.on_idle(worker, now, slot.last)
             if run is None and report.leaving:
                 farm.on_leave(worker)
             elif run is None:

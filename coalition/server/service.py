@@ -6,6 +6,7 @@ database, read in other threads, after what was decided before the request has g
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -17,13 +18,13 @@ from coalition.core.farm import Farm
 from coalition.core.loading import Loaded
 from coalition.core.submission import Submission
 from coalition.errors import BadRequest, Unavailable, UnknownJob, UnknownParent
-from coalition.server import answers, joblog
+from coalition.server import answers
 from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
 from coalition.server.nodes import Nodes, start_order
 from coalition.server.slices import Clock, in_slices
-from coalition.server.submitting import Wanted
+from coalition.server.submitting import Wanted, is_id
 from coalition.store import loading, reading
 
 T = TypeVar("T")
@@ -119,8 +120,7 @@ class Service:
         wanted = Wanted()
         await in_slices(wanted.read(body), self.clock)
         outer = {name: await self._parent_id(name) for name in _outer_parents(wanted)}
-        dependencies = [d for s in wanted.specs for d in _ids(s.dependencies)]
-        await self._known([*outer.values(), *dependencies])
+        await self._known([*outer.values(), *wanted.outer_dependencies()])
         first = self.farm.next_job
         self.farm.next_job += len(wanted.specs)
         submission = Submission()
@@ -137,12 +137,12 @@ class Service:
         number = self._next_submission
         self._next_submission += 1
         changes = self.farm.changes
-        await in_slices(submission.build(), self.clock)
-        await in_slices(submission.check_links(self.farm.tree), self.clock)
-        submission.check_parents(self.farm.tree)
         self._hidden = [*self._hidden, span]
-        changes.submissions[number] = span
         try:
+            submission.check_parents(self.farm.tree)
+            await in_slices(submission.check_links(self.farm.tree), self.clock)
+            await in_slices(submission.build(self.farm.tree), self.clock)
+            changes.submissions[number] = span
             for start in range(0, len(submission.jobs), ROWS):
                 part = submission.jobs[start : start + ROWS]
                 changes.new_jobs.update((job.id, job) for job in part)
@@ -151,6 +151,7 @@ class Service:
             await in_slices(submission.check_links(self.farm.tree), self.clock)
             self.farm.on_submit(submission, stored=True)
         except BaseException:
+            submission.unlink()
             changes.deleted_jobs.update(dict.fromkeys(range(span[0], span[1] + 1)))
             raise
         finally:
@@ -163,14 +164,15 @@ class Service:
         """Find the job that is named as a parent: by id, path of titles, or title."""
         if isinstance(parent, int):
             return parent
-        if parent.strip().isascii() and parent.strip().isdigit():
+        if is_id(parent.strip()):
             return int(parent)
         titles = [title for title in parent.split("|") if title]
-        found = await self._read(reading.find_path, titles, self._hidden) if titles else None
+        found = await self._read(reading.find_path, titles) if titles else None
         if found is None and len(titles) == 1:
-            found = await self._read(reading.find_title, titles[0], self._hidden)
+            found = await self._read(reading.find_title, titles[0])
         if found is None:
-            raise UnknownParent(f"there is no job {parent!r} to be the parent", parent=parent)
+            short = reprlib.repr(parent)
+            raise UnknownParent(f"there is no job {short} to be the parent", parent=parent[:200])
         return found
 
     # --- orders about jobs --------------------------------------------------------------------
@@ -207,7 +209,7 @@ class Service:
 
     async def job(self, who: Who, id: int) -> dict[str, Any]:
         """Give one job, with its dependencies."""
-        job = await self._read(reading.job, id, self._now(), self._hidden)
+        job = await self._read(reading.job, id, self._now())
         if job is None:
             raise UnknownJob(f"there is no job {id}", id=id)
         _add_pings([job], self._pings())
@@ -226,10 +228,10 @@ class Service:
 
     async def _jobs(self, function: Callable[..., list[dict[str, Any]]], id: int) -> msgspec.Raw:
         """Read jobs and make JSON of them, all in the other thread: they may be 100,000."""
-        now, hidden, pings = self._now(), self._hidden, self._pings()
+        now, pings = self._now(), self._pings()
 
         def read(connection: object) -> msgspec.Raw:
-            jobs = function(connection, id, now, hidden)
+            jobs = function(connection, id, now)
             _add_pings(jobs, pings)
             return answers.json_list(jobs)
 
@@ -243,17 +245,12 @@ class Service:
         """Give which child of a job depends on what."""
         if id:
             await self.job(who, id)
-        return await self._read(reading.children_dependencies, id, self._hidden)
+        return await self._read(reading.children_dependencies, id)
 
     async def log_path(self, who: Who, id: int) -> str:
         """Give the file of a job's log, which need not exist."""
         await self.job(who, id)
         return self.logs.path(id)
-
-    async def log_text(self, who: Who, id: int) -> msgspec.Raw:
-        """Give a job's whole log as a JSON text, "" if there is none."""
-        path = await self.log_path(who, id)
-        return await self._read(lambda _: joblog.json_text(path))
 
     async def events(
         self, who: Who, job: int, worker: str, howlong: float | None
@@ -264,8 +261,12 @@ class Service:
 
     async def health(self, who: Who) -> list[str]:
         """Give what is wrong with the server, nothing if it is well."""
-        trouble = self.journal.trouble
-        return [] if trouble is None else [f"the database takes no changes: {trouble}"]
+        reasons = []
+        if self.journal.trouble is not None:
+            reasons.append(f"the database takes no changes: {self.journal.trouble}")
+        if self.logs.trouble is not None:
+            reasons.append(f"the logs cannot be written: {self.logs.trouble}")
+        return reasons
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -352,6 +353,8 @@ class Service:
         worker = self._contact(name, ip, None)
         if worker.run is not None and worker.run.job_id == job:
             self.farm.on_end(worker, worker.run.id, code, self._now())
+        elif worker.ending is not None and worker.ending.job_id == job:
+            self.farm.on_rest(worker)
         await self._saved(None)
 
     def _contact(self, name: str, ip: str, load: tuple[str, int, int] | None) -> Any:
@@ -375,11 +378,3 @@ def _outer_parents(wanted: Wanted) -> set[int | str]:
         for spec, parent in zip(wanted.specs, wanted.parents, strict=True)
         if parent < 0
     }
-
-
-def _ids(dependencies: object) -> list[int]:
-    if isinstance(dependencies, str):
-        dependencies = dependencies.replace(",", " ").split()
-    if not isinstance(dependencies, list):
-        return []
-    return [int(d) for d in dependencies if isinstance(d, int) or d.isdigit()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+import msgspec
 from twisted.internet.defer import ensureDeferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -106,9 +108,12 @@ async def _answer(call: Call, request: LimitedRequest) -> answers.Answer:
     return value if isinstance(value, answers.Answer) else answers.of_value(value)
 
 
+def _path(uri: bytes) -> str:
+    return unquote_to_bytes(uri.partition(b"?")[0]).decode(errors="replace")
+
+
 def _segments(uri: bytes) -> tuple[str, ...]:
-    path = unquote_to_bytes(uri.partition(b"?")[0]).decode(errors="replace")
-    return tuple(path.strip("/").split("/"))
+    return tuple(_path(uri).strip("/").split("/"))
 
 
 def _args(request: LimitedRequest, body: bytes) -> dict[str, str]:
@@ -136,8 +141,9 @@ def _send(request: LimitedRequest, answer: answers.Answer) -> None:
         headers.setRawHeaders(name.encode(), [value.encode()])
     if request.refused:
         headers.setRawHeaders(b"connection", [b"close"])
-    size = answer.file[2] if answer.file is not None else len(answer.body)
-    headers.setRawHeaders(b"content-length", [b"%d" % size])
+    if not answer.as_json:  # else nobody knows it before the end, and it comes in chunks
+        size = answer.file[2] if answer.file is not None else len(answer.body)
+        headers.setRawHeaders(b"content-length", [b"%d" % size])
     if answer.file is None or request.method == b"HEAD":
         request.write(b"" if request.method == b"HEAD" else answer.body)
         request.finish()
@@ -145,7 +151,8 @@ def _send(request: LimitedRequest, answer: answers.Answer) -> None:
     path, offset, size = answer.file
     file = open(path, "rb")  # noqa: SIM115 the producer closes it
     file.seek(offset)
-    FilePart(request, file, size).start()
+    kind = JsonText if answer.as_json else FilePart
+    kind(request, file, size).start()
 
 
 class FilePart(NoRangeStaticProducer):
@@ -162,22 +169,58 @@ class FilePart(NoRangeStaticProducer):
             return
         data = self.fileObject.read(min(self.bufferSize, self._left))
         self._left -= len(data)
-        if data:
-            self.request.write(data)
-        if not data or not self._left:
+        last = not data or not self._left
+        piece = self.encode(data, last)
+        if piece:
+            self.request.write(piece)
+        if last:
             self.request.unregisterProducer()
             self.request.finish()
             self.stopProducing()
+
+    def encode(self, data: bytes, last: bool) -> bytes:
+        """Give what is sent for the next bytes of the file."""
+        return data
+
+
+class JsonText(FilePart):
+    """Sends a file as a JSON text; bytes that are no UTF-8 become U+FFFD."""
+
+    def __init__(self, request: LimitedRequest, file: Any, size: int) -> None:
+        """Send `size` bytes of an open file."""
+        super().__init__(request, file, size)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = False
+
+    def encode(self, data: bytes, last: bool) -> bytes:
+        """Give the next piece of the text, with the quotation marks around all of it."""
+        inner = msgspec.json.encode(self._decoder.decode(data, last))[1:-1]
+        before, self._begun = b"" if self._begun else b'"', True
+        return before + inner + (b'"' if last else b"")
 
 
 def _log_failure(failure: Failure) -> None:
     log.error("an answer could not be sent: %s", failure.getTraceback())
 
 
+class NotThere(Resource):
+    """The answer for a file that the web page does not have: an error as everywhere else."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> int:
+        """Answer 404."""
+        path = _path(request.uri)
+        _send(request, answers.of_error(errors.UnknownRoute(f"there is no {path} on this server")))
+        return NOT_DONE_YET
+
+
 class Page(File):
     """The files of the web page; folders are not listed."""
 
-    def directoryListing(self) -> Resource:
+    childNotFound: Any = NotThere()
+
+    def directoryListing(self) -> Any:
         """Refuse to list a folder."""
         return self.childNotFound
 

@@ -24,11 +24,34 @@ class Clock(Protocol):
         ...
 
 
+def later(clock: Clock, delay: float) -> Deferred[None]:
+    """Wait for `delay` seconds."""
+    turn: Deferred[None] = Deferred()
+    clock.callLater(delay, turn.callback, None)
+    return turn
+
+
 def pause(clock: Clock) -> Deferred[None]:
     """Let everybody else have a turn."""
-    turn: Deferred[None] = Deferred()
-    clock.callLater(0, turn.callback, None)
-    return turn
+    return later(clock, 0)
+
+
+class SteadyClock:
+    """A clock that never jumps: the time of day at its start, and what has passed since.
+
+    Were the time of day itself used, setting the computer's clock would make workers lost, time
+    limits run out and timers stand still.
+    """
+
+    def __init__(self, reactor: Clock) -> None:
+        """Go with a reactor whose own time is monotonic."""
+        self._reactor = reactor
+        self._start = time.time() - reactor.seconds()
+        self.callLater = reactor.callLater
+
+    def seconds(self) -> float:
+        """Give the time, in seconds since the epoch."""
+        return self._start + self._reactor.seconds()
 
 
 async def in_slices(steps: Iterator[object], clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +13,12 @@ import msgspec
 from coalition.core.affinity import parse_words
 from coalition.core.model import Job
 from coalition.core.submission import Submission
-from coalition.errors import BadRequest
+from coalition.errors import BadRequest, UnknownDependency
 from coalition.server.joblog import check_patterns
-from coalition.wire import READ_ONLY_JOB_FIELDS, Environment, NewJob
+from coalition.wire import LONGEST_TEXT, READ_ONLY_JOB_FIELDS, Environment, NewJob
+
+LONGEST_ID = 18
+"""Digits of an id: more than there can be, and less than a database takes."""
 
 DEPTH = 200
 """Levels of `children` in one request; deeper trees are made by several."""
@@ -100,12 +104,19 @@ class Wanted:
                 ]
             yield
 
+    def outer_dependencies(self) -> list[int]:
+        """Give the ids of jobs outside of the request that any of its jobs depends on."""
+        found: dict[int, None] = {}
+        for spec in self.specs:
+            if spec.dependencies:
+                names = parse_dependencies(spec.dependencies, self.keys)
+                found.update((name, None) for name in names if isinstance(name, int))
+        return list(found)
+
     def _names(self, spec: NewJob) -> Iterator[int | str]:
         for name in parse_dependencies(spec.dependencies, keys=self.keys):
             if isinstance(name, str) and name not in self.keys:
-                raise BadRequest(
-                    f"the dependency {name!r} is neither an id nor a key of this request"
-                )
+                raise no_dependency(name)
             yield name
 
     def answer(self, first_id: int, shape: Any = None) -> Any:
@@ -177,7 +188,12 @@ def environment_text(environment: Environment) -> str:
                 "name, a line break or a backslash followed by n in it",
                 field="environment",
             )
-    return "\\n".join(f"{name}={value}" for name, value in environment.items())
+    text = "\\n".join(f"{name}={value}" for name, value in environment.items())
+    if len(text) > LONGEST_TEXT:
+        raise BadRequest(
+            f"the environment is longer than {LONGEST_TEXT} characters", field="environment"
+        )
+    return text
 
 
 def parse_dependencies(
@@ -192,4 +208,16 @@ def parse_dependencies(
 
 
 def _id_or_name(text: str, keys: Iterable[str]) -> int | str:
-    return int(text) if text.isascii() and text.isdigit() and text not in keys else text
+    return int(text) if is_id(text) and text not in keys else text
+
+
+def no_dependency(name: str) -> BadRequest | UnknownDependency:
+    """Make the error for a dependency that is no id a job can have, and no key of the request."""
+    if name.isdigit():
+        return UnknownDependency(f"there is no job {reprlib.repr(name)} to depend on")
+    return BadRequest(f"the dependency {reprlib.repr(name)} is neither an id nor a key")
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text is a number that can be the id of a job."""
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_ID

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, between, not_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, between, exists, not_, select
 
 from coalition.core.states import PAUSED, WORKING
 from coalition.store import schema
@@ -13,17 +13,14 @@ from coalition.store.engine import fetch
 
 Shown = dict[str, Any]
 
-Ranges = Sequence[tuple[int, int]]
-"""First and last ids of submissions that are still being written: nobody is to see them yet."""
-
 DIGITS = 3
 """Decimals of the seconds that are shown."""
 
 
-def job(connection: Connection, id: int, now: float, hidden: Ranges = ()) -> Shown | None:
+def job(connection: Connection, id: int, now: float) -> Shown | None:
     """Give a job with the ids of its dependencies, or None if there is none."""
     table = schema.jobs.c
-    found = _jobs(connection, and_(table.id == id, _visible(hidden)), now)
+    found = _jobs(connection, and_(table.id == id, _visible()), now)
     if not found:
         return None
     links = schema.dependencies.c
@@ -31,48 +28,46 @@ def job(connection: Connection, id: int, now: float, hidden: Ranges = ()) -> Sho
     return {**found[0], "dependencies": list(connection.scalars(ids))}
 
 
-def children(connection: Connection, parent: int, now: float, hidden: Ranges = ()) -> list[Shown]:
+def children(connection: Connection, parent: int, now: float) -> list[Shown]:
     """Give the jobs of a group, or of the root (0), in the order of their ids."""
-    return _jobs(connection, and_(schema.jobs.c.parent == parent, _visible(hidden)), now)
+    return _jobs(connection, and_(schema.jobs.c.parent == parent, _visible()), now)
 
 
-def dependencies(connection: Connection, id: int, now: float, hidden: Ranges = ()) -> list[Shown]:
+def dependencies(connection: Connection, id: int, now: float) -> list[Shown]:
     """Give the jobs that a job depends on."""
     links = schema.dependencies.c
     wanted = schema.jobs.c.id.in_(select(links.dependency).where(links.job_id == id))
-    return _jobs(connection, and_(wanted, _visible(hidden)), now)
+    return _jobs(connection, and_(wanted, _visible()), now)
 
 
-def children_dependencies(
-    connection: Connection, id: int, hidden: Ranges = ()
-) -> list[dict[str, int]]:
+def children_dependencies(connection: Connection, id: int) -> list[dict[str, int]]:
     """Give what the jobs of a group depend on: a list of {"id": job, "dependency": job}."""
     links = schema.dependencies.c
     question = (
         select(links.job_id, links.dependency)
         .join(schema.jobs, schema.jobs.c.id == links.job_id)
-        .where(schema.jobs.c.parent == id, _visible(hidden))
+        .where(schema.jobs.c.parent == id, _visible())
         .order_by(links.job_id, links.dependency)
     )
     return [{"id": job, "dependency": other} for job, other in connection.execute(question)]
 
 
-def find_path(connection: Connection, titles: Sequence[str], hidden: Ranges = ()) -> int | None:
+def find_path(connection: Connection, titles: Sequence[str]) -> int | None:
     """Follow titles down from the root, at each level to the oldest job with exactly that title."""
     id: int | None = 0 if titles else None
     for title in titles:
         id = _first(
             connection,
-            and_(schema.jobs.c.parent == id, schema.jobs.c.title == title, _visible(hidden)),
+            and_(schema.jobs.c.parent == id, schema.jobs.c.title == title, _visible()),
         )
         if id is None:
             return None
     return id
 
 
-def find_title(connection: Connection, title: str, hidden: Ranges = ()) -> int | None:
+def find_title(connection: Connection, title: str) -> int | None:
     """Give the oldest job with exactly this title, wherever it stands."""
-    return _first(connection, and_(schema.jobs.c.title == title, _visible(hidden)))
+    return _first(connection, and_(schema.jobs.c.title == title, _visible()))
 
 
 def workers(connection: Connection) -> list[Shown]:
@@ -124,9 +119,15 @@ def affinities(connection: Connection) -> dict[str, str]:
     return {str(id): name for id, name in rows}
 
 
-def _visible(hidden: Ranges) -> ColumnElement[bool]:
-    id = schema.jobs.c.id
-    return and_(true(), *(not_(between(id, first, last)) for first, last in hidden))
+def _visible() -> ColumnElement[bool]:
+    """Leave out submissions that are still being written: nobody is to see them yet.
+
+    The database itself is asked, as a list of them might be older or newer than what is read.
+    """
+    unfinished = schema.submissions.c
+    return not_(
+        exists().where(between(schema.jobs.c.id, unfinished.first_job, unfinished.last_job))
+    )
 
 
 def _first(connection: Connection, wanted: ColumnElement[bool]) -> int | None:

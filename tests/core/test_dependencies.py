@@ -219,10 +219,11 @@ def test_jobs_submitted_together_that_wait_for_each_other_are_refused(beside: bo
     together.add(first, old.id, [second])
     together.add(second, 0, [old.id])
     if beside:
-        for _ in together.build():
+        for _ in together.build(f.tree):
             pass
     with pytest.raises(Cycle):
         f.on_submit(together)
+    together.unlink()
 
     assert (list(f.tree.jobs), old.group, old.dependents) == ([old.id], None, None)
     assert order(f, worker(f)) == [old]
@@ -238,7 +239,7 @@ def test_jobs_submitted_together_wait_for_each_other_and_for_jobs_outside(beside
     together.add(first, render, [second])
     together.add(second, render)
     if beside:
-        for _ in together.build():
+        for _ in together.build(f.tree):
             pass
     f.on_submit(together)
     f.check_invariants()

@@ -37,7 +37,7 @@ def slow_pick(farm: Farm, worker: Worker) -> Job | None:
 def is_ready(job: Job) -> bool:
     above = [job, *ancestors(job)]
     held = any(j.paused or any(d.state != FINISHED for d in j.dependencies) for j in above)
-    return job.group is None and job.state == WAITING and not held
+    return job.group is None and job.state == WAITING and not held and job.ending is None
 
 
 def requirement(job: Job) -> frozenset[str]:
@@ -100,15 +100,22 @@ class FarmMachine(RuleBasedStateMachine):
             choices: list[Any] = [*inside, self.some(parent)]
             submission.add(job, choices[parent % len(choices)], dependencies)
             made.append(job)
-        if beside:
-            for _ in submission.build():
+        self.attempt(self.submit_all, submission, beside)
+
+    def submit_all(self, submission: Submission, beside: bool) -> None:
+        try:
+            for _ in submission.build(self.farm.tree) if beside else ():
                 pass
-        self.attempt(self.farm.on_submit, submission)
+            self.farm.on_submit(submission)
+        except Refused:
+            submission.unlink()
+            raise
 
     @rule(number=st.integers(0, 2))
     def pick(self, number: int) -> None:
         worker = self.farm.on_contact(f"w{number}", self.now)
         if worker.run is None:
+            self.farm.on_rest(worker)  # who asks has nothing left
             expected = slow_pick(self.farm, worker) if worker.active else None
             run = self.farm.on_pick(worker, self.now)
             assert (run.job if run else None) is expected
@@ -119,6 +126,12 @@ class FarmMachine(RuleBasedStateMachine):
         run = [*self.farm.runs.values()][index % len(self.farm.runs)]
         assert self.farm.on_end(run.worker, run.id, code, self.now)
         assert not self.farm.on_end(run.worker, run.id, code, self.now)
+
+    @rule(number=st.integers(0, 2), last=st.sampled_from([0, 0, 10]))
+    def idle(self, number: int, last: int) -> None:
+        worker = self.farm.on_contact(f"w{number}", self.now)
+        offered = self.farm.on_idle(worker, self.now, last)
+        assert offered is None or offered.id > last
 
     @rule(seconds=st.sampled_from([1.0, 25.0, 90.0]), alive=st.sets(st.integers(0, 2)))
     def time_passes(self, seconds: float, alive: set[int]) -> None:

@@ -69,17 +69,22 @@ def test_pausing_a_running_job_ends_its_run_and_the_try_does_not_count() -> None
     assert (working.paused, working.state, working.run_done) == (True, "WAITING", 0)
     assert (made.state, made.duration, list(f.revoked)) == ("STOPPED", 5, [made.id])
     f.on_start([working.id], NOW)
+    assert order(f, worker(f, "other")) == []  # its process may still be dying
+    f.on_rest(made.worker)
     assert order(f, worker(f)) == [working]
 
 
 def test_pausing_a_group_ends_what_runs_below_it() -> None:
     f = farm()
     render, good, bad, working = tree(f)
+    made = working.run
+    assert made is not None
     f.on_pause([render.id], NOW)
     assert [job.state for job in (good, bad, working)] == ["FINISHED", "ERROR", "WAITING"]
     assert [job.paused for job in (good, bad, working)] == [False] * 3
     assert order(f, worker(f)) == []
     f.on_start([render.id], NOW)
+    f.on_rest(made.worker)
 
     assert order(f, worker(f)) == [working]
 

@@ -224,4 +224,5 @@ def test_a_worker_that_is_stopped_or_deleted_gives_its_job_back(order: object) -
 
     assert (job.state, job.run_done, made.state) == ("WAITING", 0, "STOPPED")
     assert f.revoked == {made.id: w}
+    f.on_rest(w)
     assert run(f, worker(f, "other")) is job

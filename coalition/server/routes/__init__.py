@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,6 +14,7 @@ import msgspec
 from coalition.errors import BadRequest, UnknownRoute, WrongMethod
 from coalition.server.auth import NOBODY, Who
 from coalition.server.service import Service
+from coalition.server.submitting import is_id
 
 T = TypeVar("T")
 
@@ -47,10 +50,10 @@ class Call:
         text = self.args.get(name, "")
         if not text:
             return default
-        try:
-            return int(text)
-        except ValueError:
-            raise BadRequest(f"{name} must be a whole number, not {text!r}", field=name) from None
+        if re.fullmatch(r"[+-]?[0-9]{1,15}", text.strip(), re.ASCII) is None:
+            short = reprlib.repr(text)
+            raise BadRequest(f"{name} must be a whole number, not {short}", field=name)
+        return int(text)
 
 
 @lru_cache(maxsize=100)
@@ -79,7 +82,7 @@ def find(method: str, segments: tuple[str, ...]) -> tuple[Handler, int]:
     methods = _routes.get(segments)
     if methods is None:
         for place, segment in enumerate(segments):
-            if segment.isascii() and segment.isdigit() and len(segment) < 19:
+            if is_id(segment):
                 methods = _routes.get((*segments[:place], "*", *segments[place + 1 :]))
                 id = int(segment)
                 break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from functools import partial
 
 import msgspec
@@ -40,7 +39,7 @@ async def heartbeat(call: Call) -> object:
     """Protocol 1: go on or end it."""
     try:
         log = base64.b64decode(call.args.get("log", ""))
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one
         raise BadRequest("log is not base64", field="log") from None
     name, job = call.args.get("hostname", ""), call.number("jobId", -1)
     goes_on = await call.service.heartbeat(name, call.ip, _load(call), job, log)

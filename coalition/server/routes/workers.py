@@ -5,7 +5,8 @@ from __future__ import annotations
 from coalition.errors import BadRequest
 from coalition.server import editing
 from coalition.server.routes import Call, route
-from coalition.wire import WorkerEdit
+from coalition.server.submitting import is_id
+from coalition.wire import Text, WorkerEdit
 
 Names = list[str]
 
@@ -51,8 +52,8 @@ async def affinities(call: Call) -> object:
 async def name_affinities(call: Call) -> object:
     """Write the list of known affinity words."""
     names: dict[int, str] = {}
-    for number, name in call.json(dict[str, str]).items():
-        if not (number.isascii() and number.isdigit() and 0 < int(number) < 64):
+    for number, name in call.json(dict[str, Text]).items():
+        if not (is_id(number) and 0 < int(number) < 64):
             raise BadRequest(f"{number!r} is not a number from 1 to 63", field=number)
         names[int(number)] = name
     return await call.service.name_affinities(call.who, names)
