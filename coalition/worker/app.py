@@ -21,6 +21,7 @@ from coalition.worker.outbox import Outbox
 from coalition.worker.process import Processes
 from coalition.worker.reactor import Reactor
 from coalition.worker.runs import Runs
+from coalition.worker.shortage import Shortage
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class App:
         command = Command(shell(text), None, dict(self._environ), [])
         try:
             process = self._processes.start(command, None, _log_output)
-        except CommandError as error:
+        except (CommandError, Shortage) as error:
             log.error("startup: %s", error)
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -11,6 +12,8 @@ import psutil
 from coalition import wire
 
 MB = 1024 * 1024
+
+log = logging.getLogger(__name__)
 
 
 def cores() -> int:
@@ -40,13 +43,17 @@ class Meter:
         psutil.cpu_percent(percpu=True)
 
     def measure(self, now: float) -> wire.Load | None:
-        """Return the load since the last measurement, None when that was just now."""
+        """Return the load since the last measurement; None when that was just now or fails."""
         if now < self._next:
             return None
         self._next = now + self._interval
-        memory = psutil.virtual_memory()
+        try:
+            memory = psutil.virtual_memory()
+            cpu = psutil.cpu_percent(percpu=True)
+        except OSError as error:
+            # No descriptor left: a report without the load is better than none.
+            log.warning("the load cannot be measured: %s", error)
+            return None
         return wire.Load(
-            cpu=psutil.cpu_percent(percpu=True),
-            free_memory=memory.available // MB,
-            total_memory=memory.total // MB,
+            cpu=cpu, free_memory=memory.available // MB, total_memory=memory.total // MB
         )

@@ -29,6 +29,11 @@ LONGEST_PAUSE = 10.0
 EMPTY_PAUSE = 1.0
 """Seconds from report to report, at least, when answers bring nothing: no server is overrun."""
 
+FIRST_REST = 4.0
+LONGEST_REST = 20.0
+"""Seconds that a worker offers itself to nobody after this computer could not start its run; they
+double from first to longest. Far below the silence after which a server takes a worker for lost."""
+
 GOODBYE_TIME = 5.0
 """Seconds that an idle node which leaves waits for the server to hear of it."""
 
@@ -100,6 +105,8 @@ class Machine:
         self._sleep = sleep
         self._random = random
         self._last_run = dict.fromkeys(workers, 0)
+        self._refusals: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
         self._runs: dict[int, Run] = {}
         self._flights: dict[int, Flight] = {}
         self._session = f"{random.getrandbits(64):016x}"
@@ -146,8 +153,23 @@ class Machine:
         else:
             run.end = wire.End(number, code, run.again)
             actions = [Save(run.end)]
+        if not run.again:
+            self._refusals.pop(run.worker, None)
         self._note_leaving(now)
         return actions
+
+    def on_refused(self, number: int, now: float) -> list[Action]:
+        """Note that this computer cannot start a run at the moment: it is given back.
+
+        Its worker rests, so that the two do not draw and refuse the same job all the time.
+        """
+        run = self._runs[number]
+        run.again = True
+        refusals = self._refusals.get(run.worker, 0)
+        rest = min(LONGEST_REST, FIRST_REST * 2**refusals) * self._random.uniform(0.5, 1.0)
+        self._refusals[run.worker] = min(refusals + 1, 10)
+        self._resting[run.worker] = now + rest
+        return self.on_exit(number, 0, now)
 
     def on_saved(self, number: int) -> None:
         """Note that an end is durable: only now may it be reported."""
@@ -203,7 +225,7 @@ class Machine:
         """Say when the next report is to be sent; None: not before something else happens."""
         if len(self._flights) >= FLIGHTS:
             return None
-        times = []
+        times = list(self._resting.values())
         if self._urgent:
             times.append(now)
         if not self._flights:
@@ -217,9 +239,7 @@ class Machine:
         cuts = self._cut_logs()
         ends = [run.end for run in self._ending(cuts) if run.end]
         reported = {end.run for end in ends}
-        slots = [
-            wire.Slot(name, self._run_of(name, reported), self._affinity) for name in self._last_run
-        ]
+        slots = self._slots(reported, now)
         goodbye = self.leaving and not any(slot.run for slot in slots)
         self._number += 1
         self._flights[self._number] = Flight(
@@ -260,6 +280,17 @@ class Machine:
             if run.saved and upto.get(run.number, run.safe) == run.size:
                 run.told = True
                 yield run
+
+    def _slots(self, reported: set[int], now: float) -> list[wire.Slot]:
+        """Tell what the workers have; one that rests is left out, being neither idle nor busy."""
+        self._resting = {name: until for name, until in self._resting.items() if until > now}
+        slots = [
+            wire.Slot(name, self._run_of(name, reported), last, self._affinity)
+            for name, last in self._last_run.items()
+        ]
+        return [
+            slot for slot in slots if slot.run or self.leaving or slot.name not in self._resting
+        ]
 
     def _run_of(self, worker: str, reported: set[int]) -> int:
         held = (run for run in self._runs.values() if run.worker == worker)
@@ -340,7 +371,7 @@ class Machine:
         for start in starts:
             last = self._last_run.get(start.worker)
             busy = any(run.busy for run in self._runs.values() if run.worker == start.worker)
-            if last is None or start.run <= last or busy:
+            if last is None or start.run <= last or start.run in self._runs or busy:
                 continue
             self._last_run[start.worker] = start.run
             run = self._runs[start.run] = Run(start.run, start.worker)

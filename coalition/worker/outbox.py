@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from coalition.errors import CoalitionError
+from coalition.worker.shortage import Shortage, is_shortage
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +119,15 @@ class Outbox:
 
     def say(self, number: int, text: str) -> int:
         """Add a line of our own to a run's spool, marked by a star; return the spool's size."""
-        size = self.size(number)
-        begun = size > 0 and self.read(number, size - 1, 1) != b"\n"
         line = f"* {text}\n".encode("utf-8", "replace")
-        return self.append(number, b"\n" + line if begun else line)
+        return self.append(number, b"\n" + line if self._is_in_a_line(number) else line)
+
+    def _is_in_a_line(self, number: int) -> bool:
+        size = self.size(number)
+        try:
+            return size > 0 and self.read(number, size - 1, 1) != b"\n"
+        except Shortage:
+            return True  # one empty line too many does no harm
 
     def ended(self, number: int) -> None:
         """Note that a run writes no more."""
@@ -135,12 +141,17 @@ class Outbox:
         return self._sizes.get(number, 0)
 
     def read(self, number: int, offset: int, length: int) -> bytes:
-        """Return a piece of a run's spool, less than `length` when there is not so much."""
+        """Return a piece of a run's spool, less than `length` when there is not so much.
+
+        Raises Shortage when it is there and cannot be read at the moment.
+        """
         try:
             with self._spool(number).open("rb", buffering=0) as file:
                 file.seek(offset)
                 return file.read(length) or b""
         except OSError as error:
+            if is_shortage(error):
+                raise Shortage(f"output of run {number} cannot be read: {error}") from error
             log.error("output of run %d cannot be read: %s", number, error)
             return b""
 
@@ -157,7 +168,10 @@ class Outbox:
 
     def _close_spool(self, number: int) -> None:
         if spool := self._spools.pop(number, None):
-            spool.close()
+            try:
+                spool.close()
+            except OSError as error:
+                log.error("output of run %d may be incomplete: %s", number, error)
 
     # --- files -------------------------------------------------------------------------------
 

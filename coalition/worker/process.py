@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,9 +13,10 @@ import psutil
 from twisted.internet.defer import Deferred
 
 from coalition.worker.command import Command, CommandError, Mark
-from coalition.worker.reactor import Reactor
+from coalition.worker.reactor import Reactor, sleep
+from coalition.worker.shortage import Shortage, is_shortage
 from coalition.worker.tree import Tree, adopt_orphans, end_tree, reap_orphans
-from coalition.worker.watch import OnOutput, watch_exit, watch_output
+from coalition.worker.watch import OnOutput, Output, watch_exit, watch_output
 
 NO_DIRECTORY = 1
 UNKNOWN = 127
@@ -22,6 +25,13 @@ NOT_STARTED = 126
 
 UMASK = 0o002
 """Files of a job can be written by the group, as in 4.0: other users' jobs work on with them."""
+
+SPARE = 16
+"""Descriptors that must be free before a command is started: five serve the start itself, and what
+is left of them the run's output, the search for what it started, and the way to the server."""
+
+END_AGAIN = 1.0
+"""Seconds until processes are searched for again that this computer was too short to search for."""
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +51,47 @@ class Processes:
     def start(self, command: Command, mark: Mark | None, on_output: OnOutput) -> Process:
         """Start a command; its output, stdout and stderr as they come, goes to `on_output`.
 
-        Raises CommandError when it cannot be started.
+        Raises CommandError when it cannot be started, Shortage when no command could be.
         """
-        readable, writable = os.pipe()
         try:
-            popen = _spawn(command, writable)
+            return self._start(command, mark, on_output)
+        except (OSError, MemoryError, RuntimeError) as error:
+            # The RuntimeError is Python's word for a thread that the system does not start.
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise Shortage(f"this computer can start nothing at the moment: {reason}") from error
+
+    def _start(self, command: Command, mark: Mark | None, on_output: OnOutput) -> Process:
+        # The output first: what fails before there is a process needs no process ended.
+        output, writable = self._open_output(on_output)
+        try:
+            _require_spare(writable)
+            return self._watched(_spawn(command, writable), mark, output)
         except BaseException:
-            os.close(readable)
+            output.close()
             raise
         finally:
             os.close(writable)
+
+    def _open_output(self, on_output: OnOutput) -> tuple[Output, int]:
+        readable, writable = os.pipe()
+        try:
+            return watch_output(self._reactor, readable, on_output), writable
+        except BaseException:
+            os.close(readable)
+            os.close(writable)
+            raise
+
+    def _watched(
+        self, popen: subprocess.Popen[bytes], mark: Mark | None, output: Output
+    ) -> Process:
         self._started.add(popen.pid)
-        tree = Tree.of_child(popen.pid, mark)
-        return Process(self._reactor, popen, readable, tree, on_output)
+        try:
+            tree = Tree.of_child(popen.pid, mark)
+            return Process(popen.pid, tree, output, watch_exit(self._reactor, popen))
+        except BaseException:
+            self._started.discard(popen.pid)
+            _kill(popen)
+            raise
 
     async def wait(self, process: Process) -> int:
         """Wait for a command's end, whatever it left behind, and return its exit code.
@@ -71,9 +109,7 @@ class Processes:
         """
         code = await self.wait(process)
         process.output.drain()
-        if process.ending is None and process.tree.may_have_more(
-            self._started, adopting=self._adopting
-        ):
+        if process.ending is None and self._may_have_more(process):
             self.end(process)
         if process.ending is not None:
             await process.ending
@@ -81,17 +117,30 @@ class Processes:
         process.output.close()
         return code
 
+    def _may_have_more(self, process: Process) -> bool:
+        try:
+            return process.tree.may_have_more(self._started, adopting=self._adopting)
+        except (psutil.Error, OSError):
+            # The long search waits until this computer is able to search.
+            return True
+
     def end(self, process: Process) -> None:
         """End a command and all it started; `finish` comes back when that is done."""
         if process.ending is None:
             process.ending = Deferred.fromCoroutine(self._end_tree(process.tree))
 
     async def _end_tree(self, tree: Tree) -> None:
-        try:
-            await end_tree(self._reactor, tree)
-        except (psutil.Error, OSError):
-            log.exception("cannot find what process %d has started", tree.pid)
-        reap_orphans(self._started)
+        while True:
+            try:
+                await end_tree(self._reactor, tree)
+                reap_orphans(self._started)
+                return
+            except (psutil.Error, OSError) as error:
+                if not is_shortage(error):
+                    log.exception("cannot find what process %d has started", tree.pid)
+                    return
+                log.warning("process %d is not ended yet: %s", tree.pid, error)
+            await sleep(self._reactor, END_AGAIN)
 
     async def end_leftover(self, pid: int, started: float, mark: Mark) -> None:
         """End what an earlier life of this node left running.
@@ -104,15 +153,34 @@ class Processes:
 class Process:
     """A command that was started."""
 
-    def __init__(
-        self, reactor: Reactor, popen: subprocess.Popen[bytes], fd: int, tree: Tree, on: OnOutput
-    ) -> None:
-        """Watch the process and `fd`, the reading end of its output."""
-        self.pid = popen.pid
+    def __init__(self, pid: int, tree: Tree, output: Output, exited: Deferred[int]) -> None:
+        """Describe a process that is watched; `exited` fires with its exit code."""
+        self.pid = pid
         self.tree = tree
-        self.output = watch_output(reactor, fd, on)
-        self.exited = watch_exit(reactor, popen)
+        self.output = output
+        self.exited = exited
         self.ending: Deferred[None] | None = None
+
+
+def _require_spare(fd: int) -> None:
+    """Raise OSError unless SPARE descriptors are free; `fd` is any open one."""
+    taken: list[int] = []
+    try:
+        for _ in range(SPARE):
+            taken.append(os.dup(fd))
+    finally:
+        for one in taken:
+            os.close(one)
+
+
+def _kill(popen: subprocess.Popen[bytes]) -> None:
+    """Kill a command that was started in this instant; it is reaped like an orphan."""
+    if sys.platform == "win32":
+        popen.kill()
+    else:
+        # So young, it has nothing outside its group yet; and its pid is its own: nobody reaped it.
+        with contextlib.suppress(OSError):
+            os.killpg(popen.pid, signal.SIGKILL)
 
 
 def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
@@ -140,6 +208,8 @@ def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
                 umask=UMASK,
             )
     except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise
         raise _explained(command, error) from error
 
 

@@ -14,8 +14,9 @@ from coalition.worker.actions import Action, Begin, EndTree, Forget, Save
 from coalition.worker.command import CommandError, Mark, prepare
 from coalition.worker.machine import Machine
 from coalition.worker.outbox import Outbox, Record
-from coalition.worker.process import Process, Processes
+from coalition.worker.process import NOT_STARTED, Process, Processes
 from coalition.worker.reactor import Reactor, in_background, in_thread
+from coalition.worker.shortage import Shortage
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +51,25 @@ class Runs:
         self._forgotten: set[int] = set()
 
     def do(self, actions: Iterable[Action]) -> None:
-        """Carry out actions, in order."""
+        """Carry out actions, in order, each whatever became of the one before."""
         for action in actions:
-            match action:
-                case Begin(start):
-                    self._begin(start)
-                case EndTree(run):
-                    if run in self._running:
-                        self._processes.end(self._running[run])
-                case Save(end):
-                    self._save(end)
-                case Forget(run):
-                    self._forget(run)
+            try:
+                self._carry_out(action)
+            except Exception:
+                # The machine takes them all for done and will not ask again.
+                log.exception("not done: %s", action)
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Begin(start):
+                self._begin(start)
+            case EndTree(run):
+                if run in self._running:
+                    self._processes.end(self._running[run])
+            case Save(end):
+                self._save(end)
+            case Forget(run):
+                self._forget(run)
 
     async def recover(self) -> None:
         """Take over what an earlier life of this node left in the outbox.
@@ -100,18 +108,38 @@ class Runs:
         mark = Mark(start.run, start.worker, self._server)
         record = Record(start.run, start.job, start.worker, self._server)
         self._records[start.run] = record
-        self._keep(record)
         try:
+            self._outbox.put(record)
             process = self._start(start, mark)
         except CommandError as error:
-            self._say(start.run, f"ERROR: {error}")
-            self._ended(start.run, error.exit_code)
+            self._fail(start.run, error, error.exit_code)
+            return
+        except (Shortage, OSError) as error:
+            self._give_back(start.run, error)
+            return
+        except Exception as error:
+            # Not given back: with a mistake of ours that it brings to light, it would go round for
+            # ever.
+            log.exception("run %d cannot be started", start.run)
+            self._fail(start.run, error, NOT_STARTED)
             return
         log.info("run %d on %s begins: job %d", start.run, start.worker, start.job)
         record.pid, record.started = process.pid, process.tree.started
         self._keep(record)
         self._running[start.run] = process
         in_background(self._finish(start.run, process))
+
+    def _fail(self, run: int, error: Exception, code: int) -> None:
+        self._say(run, f"ERROR: {error}")
+        self._ended(run, code)
+
+    def _give_back(self, run: int, error: Exception) -> None:
+        """Refuse a run that the job has no part in: as an error it would empty the queue."""
+        log.error("run %d is given back: %s", run, error)
+        self._say(run, f"WARNING: {error}. The job waits for another try.")
+        self._outbox.ended(run)
+        self.do(self._machine.on_refused(run, self._reactor.seconds()))
+        self.changed()
 
     def _start(self, start: wire.Start, mark: Mark) -> Process:
         command = prepare(start, mark, self._environ, self._runcommand)
@@ -123,7 +151,7 @@ class Runs:
         try:
             self._outbox.put(record)
         except OSError as error:
-            # The job has no part in it, and refusing it would empty the server's queue into errors.
+            # It runs already: only after a crash of this node would the record be missed.
             log.error("run %d is not in the outbox: %s", record.run, error)
 
     def _say(self, run: int, text: str) -> None:
@@ -175,8 +203,9 @@ class Runs:
     async def _keep_ends(self, records: list[Record]) -> None:
         try:
             await in_thread(self._reactor, self._outbox.put_ends, records)
-        except OSError as error:
-            # Reported all the same: what is known only in memory is better than nothing.
+        except Exception as error:
+            # Reported all the same: what is known only in memory is better than nothing. It may be
+            # more than an OSError: a system out of processes starts no thread either.
             log.error("%d ended runs are not in the outbox: %s", len(records), error)
 
     def _forget(self, run: int) -> None:

@@ -13,6 +13,7 @@ import psutil
 
 from coalition.worker.command import Mark
 from coalition.worker.reactor import Clock, sleep
+from coalition.worker.shortage import is_shortage
 
 GRACE = 3.0
 """Seconds between the polite signal and the one that cannot be refused."""
@@ -85,9 +86,7 @@ class Tree:
 
     def _holds(self, process: psutil.Process, *, known: bool) -> bool:
         """Say whether a process is of the tree by itself, whoever its parent is."""
-        marked: dict[str, str] = {}
-        with contextlib.suppress(psutil.Error, OSError):
-            marked = process.environ()
+        marked = _environment(process)
         if self._mark is not None and self._mark.fits(marked):
             return True
         if not known or self.pid not in (process.pid, _session(process.pid)):
@@ -112,6 +111,18 @@ def start_time(pid: int) -> float:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).create_time()
     return 0.0
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        environment: dict[str, str] = process.environ()
+        return environment
+    except psutil.Error:
+        return {}
+    except OSError as error:
+        if is_shortage(error):
+            raise
+        return {}
 
 
 def _session(pid: int) -> int:
@@ -163,7 +174,8 @@ async def end_tree(clock: Clock, tree: Tree) -> None:
     """End all processes of a tree, and come back when they are gone.
 
     They are asked first and forced after GRACE seconds; what they start meanwhile is found by
-    looking again. Processes of other users that cannot be signalled are left alone.
+    looking again. Processes of other users that cannot be signalled are left alone. Raises OSError
+    when this computer cannot search.
     """
     foreign: set[int] = set()
     asked = _signal(tree.find(), foreign, force=False)

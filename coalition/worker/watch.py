@@ -146,7 +146,11 @@ class PidDescriptor:
         self._process = process
         self._ended = ended
         self._fd = _pidfd_open(process.pid)
-        reactor.addReader(self)
+        try:
+            reactor.addReader(self)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once it is closed."""

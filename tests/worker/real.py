@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,24 @@ def eventually(what: Callable[[], object]) -> Any:
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
     return found
+
+
+@contextmanager
+def descriptors_left(count: int, pid: int = 0) -> Iterator[None]:
+    """Let a process, this one for 0, open no more than `count` files until the block is left.
+
+    With 0 it can not even use what it closes.
+    """
+    folder = Path(f"/proc/{pid or 'self'}/fd")
+    # The listing's own descriptor is gone when it is looked for.
+    used = {int(path.name) for path in list(folder.iterdir()) if path.is_symlink()}
+    free = [number for number in range(len(used) + count + 1) if number not in used]
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[count] if count else 3, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 def running_with(text: str) -> list[psutil.Process]:

@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from coalition import wire
-from coalition.worker.actions import Begin, Cut, EndTree, Forget, Plan, Save
-from coalition.worker.machine import RUN_LIMIT, Machine
-
-
-def new_machine(*workers: str) -> Machine:
-    machine = Machine("node", list(workers or ("node",)), sleep=2, random=Random(1))
-    machine.on_host(wire.Host("computer"))
-    return machine
-
-
-def start(run: int, worker: str = "node") -> wire.Start:
-    return wire.Start(worker, run, run + 1000, "true")
-
-
-def report(machine: Machine, now: float = 0.0) -> Plan:
-    due = machine.due(now)
-    assert due is not None and due <= now
-    return machine.build_report(now)
-
-
-def working(*runs: int) -> Machine:
-    """Return a node whose workers have these runs, and which holds no request."""
-    machine = new_machine(*(f"w{run}" for run in runs))
-    orders = wire.Orders(start=[start(run, f"w{run}") for run in runs])
-    machine.on_orders(report(machine).number, orders, 0)
-    return machine
-
-
-def ended(machine: Machine, run: int, code: int = 0, now: float = 0) -> None:
-    assert machine.on_exit(run, code, now) == [Save(wire.End(run, code))]
-    machine.on_saved(run)
-
-
-def runs_of(plan: Plan) -> dict[str, int]:
-    return {slot.name: slot.run for slot in plan.report.workers}
-
+from coalition.worker.actions import Begin, Cut, EndTree, Forget, Save
+from coalition.worker.machine import RUN_LIMIT
+from tests.worker.machines import ended, new_machine, report, runs_of, start, starts, working
 
 # --- starts and ends -------------------------------------------------------------------------
 
@@ -59,15 +22,31 @@ def test_a_start_is_begun_and_reported_at_once() -> None:
 @pytest.mark.parametrize("repeated", [5, 4])
 def test_a_start_that_is_not_newer_is_a_repetition(repeated: int) -> None:
     machine = working(5)
-    assert machine.on_orders(report(machine).number, _starts("w5", repeated), 0) == []
+    assert machine.on_orders(report(machine).number, starts("w5", repeated), 0) == []
     ended(machine, 5)
-    assert machine.on_orders(report(machine).number, _starts("w5", repeated), 0) == []
+    assert machine.on_orders(report(machine).number, starts("w5", repeated), 0) == []
     machine.on_orders(report(machine, 2).number, wire.Orders(ended=[5]), 2)
-    assert machine.on_orders(report(machine, 2).number, _starts("w5", repeated), 2) == []
+    assert machine.on_orders(report(machine, 2).number, starts("w5", repeated), 2) == []
 
 
-def _starts(worker: str, *runs: int) -> wire.Orders:
-    return wire.Orders(start=[start(run, worker) for run in runs])
+def test_the_highest_run_of_each_worker_is_told_in_every_report() -> None:
+    machine = working(5, 6)
+    machine.on_recovered(3, "w6", 0, wire.End(3))
+    for _ in range(2):
+        plan = report(machine)
+        assert [(slot.name, slot.last) for slot in plan.report.workers] == [("w5", 5), ("w6", 6)]
+        ended(machine, 5)
+        machine.on_orders(plan.number, wire.Orders(ended=[3]), 0)
+    machine = new_machine()
+    machine.on_recovered(7, "node", 0, wire.End(7))
+    assert report(machine).report.workers == [wire.Slot("node", 0, 7)]
+
+
+def test_two_workers_never_have_a_run_of_one_number() -> None:
+    machine = working(5, 6)
+    ended(machine, 5)
+    machine.on_orders(report(machine).number, starts("w5", 6), 0)
+    assert runs_of(report(machine, 2)) == {"w5": 0, "w6": 6}
 
 
 def test_a_busy_or_unknown_worker_begins_nothing() -> None:
@@ -75,7 +54,7 @@ def test_a_busy_or_unknown_worker_begins_nothing() -> None:
     orders = wire.Orders(start=[start(6, "w5"), start(7, "stranger")])
     assert machine.on_orders(report(machine).number, orders, 0) == []
     ended(machine, 5)
-    assert machine.on_orders(report(machine).number, _starts("w5", 6), 0) == [Begin(start(6, "w5"))]
+    assert machine.on_orders(report(machine).number, starts("w5", 6), 0) == [Begin(start(6, "w5"))]
 
 
 def test_a_worker_asks_for_work_in_the_report_of_its_end() -> None:
@@ -178,14 +157,16 @@ def test_a_flood_goes_in_pieces_without_waiting_and_its_end_comes_last() -> None
     machine = working(5)
     machine.on_output(5, 2 * RUN_LIMIT + 1)
     ended(machine, 5)
-    waits, ends = [], []
+    waits, ends, runs = [], [], []
     for done in (RUN_LIMIT, 2 * RUN_LIMIT, 2 * RUN_LIMIT + 1):
         plan = report(machine)
         waits.append(plan.report.wait)
         ends.append(plan.report.ends)
+        runs.append(runs_of(plan)["w5"])
         machine.on_orders(plan.number, wire.Orders(logs={5: done}), 0)
     assert waits == [0, 0, wire.LONGEST_WAIT]
     assert ends == [[], [], [wire.End(5)]]
+    assert runs == [5, 5, 0]  # idle before its end, the run would be taken for lost
 
 
 def test_many_floods_share_a_report_and_take_turns() -> None:
@@ -320,8 +301,8 @@ def test_a_job_that_was_on_its_way_to_a_leaving_node_is_given_back() -> None:
     held = report(machine)
     machine.on_stop(0)
     goodbye = report(machine)
-    assert machine.on_orders(held.number, _starts("node", 5), 0) == []
-    machine.on_orders(goodbye.number, _starts("node", 5), 0)
+    assert machine.on_orders(held.number, starts("node", 5), 0) == []
+    machine.on_orders(goodbye.number, starts("node", 5), 0)
     assert not machine.finished(0)
     plan = report(machine)
     assert plan.report.ends == [wire.End(5, again=True)]
@@ -347,129 +328,3 @@ def test_a_second_stop_does_not_wait_for_processes_that_never_end() -> None:
     machine.on_stop(0)
     machine.on_stop(0)
     assert machine.finished(15)
-
-
-# --- whatever the network does ---------------------------------------------------------------
-
-
-class Conversation(RuleBasedStateMachine):
-    """A node and a server with a network between them that loses, delays and reorders."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.machine = new_machine("a", "b")
-        self.now = 0.0
-        self.next_run = 1
-        self.written: dict[int, int] = {}
-        self.alive: set[int] = set()
-        self.unsaved: list[int] = []
-        self.codes: dict[int, int] = {}
-        self.sent: list[Plan] = []
-        self.answers: list[tuple[int, wire.Orders]] = []
-        self.server_logs: dict[int, int] = {}
-        self.server_ends: dict[int, int] = {}
-        self.wanted: dict[str, int] = {}
-
-    def _send(self) -> None:
-        due = self.machine.due(self.now)
-        if due is not None:
-            self.now = max(self.now, due)
-            self.sent.append(self.machine.build_report(self.now))
-
-    def _serve(self, plan: Plan) -> wire.Orders:
-        orders = wire.Orders()
-        for cut in plan.cuts:
-            have = self.server_logs.get(cut.run, 0)
-            if cut.offset <= have:
-                self.server_logs[cut.run] = max(have, cut.offset + cut.length)
-            orders.logs[cut.run] = self.server_logs.get(cut.run, 0)
-        for end in plan.report.ends:
-            assert self.server_ends.setdefault(end.run, end.code) == end.code
-            assert self.server_logs.get(end.run, 0) == self.written[end.run]
-            orders.ended.append(end.run)
-        orders.start = [
-            start(run, worker) for worker, run in self.wanted.items() if run not in self.server_ends
-        ]
-        return orders
-
-    def _carry_out(self, number: int, orders: wire.Orders) -> None:
-        for action in self.machine.on_orders(number, orders, self.now):
-            if isinstance(action, Begin):
-                assert action.start.run not in self.written
-                self.written[action.start.run] = 0
-                self.alive.add(action.start.run)
-            elif isinstance(action, Forget):
-                assert action.run in self.server_ends
-
-    @rule(worker=st.sampled_from(["a", "b"]))
-    def submit(self, worker: str) -> None:
-        if self.wanted.get(worker) in (None, *self.server_ends):
-            self.wanted[worker] = self.next_run
-            self.next_run += 1
-
-    @rule(data=st.data(), size=st.sampled_from([1, 1000, RUN_LIMIT, 3 * RUN_LIMIT]))
-    @precondition(lambda self: self.alive)
-    def write(self, data: st.DataObject, size: int) -> None:
-        run = data.draw(st.sampled_from(sorted(self.alive)))
-        self.written[run] += size
-        self.machine.on_output(run, self.written[run])
-
-    @rule(data=st.data(), code=st.integers(0, 3))
-    @precondition(lambda self: self.alive)
-    def end(self, data: st.DataObject, code: int) -> None:
-        run = data.draw(st.sampled_from(sorted(self.alive)))
-        self.alive.remove(run)
-        self.codes[run] = code
-        self.machine.on_exit(run, code, self.now)
-        self.unsaved.append(run)
-
-    @rule()
-    @precondition(lambda self: self.unsaved)
-    def save(self) -> None:
-        self.machine.on_saved(self.unsaved.pop(0))
-
-    @rule()
-    def send(self) -> None:
-        self._send()
-
-    @rule(data=st.data(), answered=st.booleans())
-    @precondition(lambda self: self.sent)
-    def arrive(self, data: st.DataObject, answered: bool) -> None:
-        plan = self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1)))
-        orders = self._serve(plan)
-        if answered:
-            self.answers.append((plan.number, orders))
-        else:
-            self.machine.on_lost(plan.number, self.now)
-
-    @rule()
-    @precondition(lambda self: self.sent)
-    def lose(self) -> None:
-        self.machine.on_lost(self.sent.pop(0).number, self.now)
-
-    @rule(data=st.data())
-    @precondition(lambda self: self.answers)
-    def answer(self, data: st.DataObject) -> None:
-        self._carry_out(*self.answers.pop(data.draw(st.integers(0, len(self.answers) - 1))))
-
-    @invariant()
-    def two_requests_at_most(self) -> None:
-        assert len(self.sent) + len(self.answers) <= 2
-
-    def teardown(self) -> None:
-        """When the network works again, everything arrives."""
-        for run in self.unsaved:
-            self.machine.on_saved(run)
-        for _ in range(200):
-            self._send()
-            while self.sent:
-                plan = self.sent.pop(0)
-                self.answers.append((plan.number, self._serve(plan)))
-            while self.answers:
-                self._carry_out(*self.answers.pop(0))
-        assert self.server_ends == self.codes
-        arrived = {run: self.server_logs.get(run, 0) for run in self.written}
-        assert arrived == self.written
-
-
-TestConversation = Conversation.TestCase

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from coalition import wire
-from tests.worker.real import eventually, running_node, running_with
+from tests.worker.real import descriptors_left, eventually, running_node, running_with
 from tests.worker.scripted import ScriptedServer
 
 
@@ -69,6 +70,66 @@ def test_a_repeated_start_runs_nothing_twice(server: ScriptedServer, tmp_path: P
         server.wait_for_end(6)
     assert (tmp_path / "runs").read_text() == "run\n"
     assert server.ends.keys() == {5, 6}
+
+
+def test_a_server_whose_database_was_replaced_numbers_on(tmp_path: Path) -> None:
+    with ExitStack() as node:
+        with ScriptedServer().running() as server:
+            node.enter_context(running_node(tmp_path, server.url))
+            server.give(7, "echo before")
+            server.wait_for_end(7)
+        with ScriptedServer(server.port).running() as empty:
+            slot = empty.wait_for(lambda: empty.reports)[0].workers[0]
+            assert (slot.run, slot.last) == (0, 7)
+            empty.give(slot.last + 1, "echo after")
+            assert empty.wait_for_end(8) == wire.End(8, 0)
+            assert empty.logs == {8: b"after\n"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 6])
+def test_a_node_without_descriptors_gives_its_jobs_back_and_works_on(
+    server: ScriptedServer, tmp_path: Path, count: int
+) -> None:
+    with running_node(tmp_path, "-w", "2", server.url) as node:
+        server.wait_for(lambda: server.reports)
+        with descriptors_left(count, node.process.pid):
+            server.send(
+                wire.Orders(start=[wire.Start(f"node-{n}", n, n, "touch ran") for n in (1, 2)])
+            )
+            eventually(lambda: "run 2 is given back" in node.log)
+        assert [server.wait_for_end(run).again for run in (1, 2)] == [True, True]
+        said = b"can start nothing at the moment: Too many open files" in server.logs.get(1, b"")
+        assert said == (count > 0)
+        server.wait_for(lambda: [slot.last for slot in server.reports[-1].workers] == [1, 2])
+        server.give(3, "echo fine", worker="node-1")
+        assert server.wait_for_end(3) == wire.End(3, 0)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_job_that_runs_ends_well_on_a_node_without_descriptors(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, server.url) as node:
+        script = "echo begun; sleep 7004.5 & while [ ! -e go ]; do sleep 0.05; done; echo over"
+        server.give(5, script, dir=str(tmp_path))
+        server.wait_for_log(5, b"begun")
+        with descriptors_left(0, node.process.pid):
+            (tmp_path / "go").touch()
+            eventually(lambda: "is not ended yet: " in node.log)
+            assert 5 not in server.ends
+        assert server.wait_for_end(5) == wire.End(5, 0)
+        assert server.logs[5] == b"begun\nover\n"
+    assert running_with("sleep 7004.5") == []
+
+
+def test_a_full_disk_gives_jobs_back(server: ScriptedServer, tmp_path: Path) -> None:
+    with running_node(tmp_path, server.url) as node:
+        server.wait_for(lambda: server.reports)
+        next(tmp_path.glob("outbox-*")).joinpath("5.json").symlink_to("/dev/full")
+        server.give(5, "touch ran", dir=str(tmp_path))
+        assert server.wait_for_end(5).again
+        assert "No space left" in node.log
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_killed_job_is_gone_with_all_its_processes(

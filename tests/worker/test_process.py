@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from coalition import wire
-from coalition.worker import watch
+from coalition.worker import process, watch
 from coalition.worker.command import CommandError, Mark, prepare
 from coalition.worker.process import Process, Processes
+from coalition.worker.shortage import Shortage
 from coalition.worker.tree import start_time
-from tests.worker.real import eventually, in_reactor, running_with
+from tests.worker.real import descriptors_left, eventually, in_reactor, running_with
 
 MARK = Mark(7, "node", "http://farm:19211")
 
@@ -251,3 +254,53 @@ def test_systems_without_descriptors_of_processes_are_served_by_threads(
     assert code == 6
     assert output == bytes(3_000_000) + b"end\n"
     eventually(lambda: not running_with("sleep 7107.5"))
+
+
+def descriptors_needed(spare: int, folder: str) -> int:
+    """Let this process have one more descriptor after the other until a command starts."""
+    process.SPARE = spare
+
+    async def work(reactor: Any) -> int:
+        processes, count = Processes(reactor), 0
+        open_files = os.listdir("/proc/self/fd")
+        while True:
+            try:
+                with descriptors_left(count):
+                    job = Job(processes, "echo . >> ran", dir=folder)
+            except Shortage as error:
+                assert "Too many open files" in str(error)
+                assert os.listdir("/proc/self/fd") == open_files
+                count += 1
+            else:
+                assert await job.finish() == 0
+                return count
+
+    count = in_reactor(work)
+    assert zombies() == []
+    return count
+
+
+@pytest.mark.parametrize("spare", [0, 16])
+def test_without_descriptors_nothing_is_started_and_nothing_is_left(
+    spare: int, tmp_path: Path
+) -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as other_process:
+        needed = other_process.submit(descriptors_needed, spare, str(tmp_path)).result()
+    assert needed == max(5, spare + 2)
+    assert (tmp_path / "ran").read_text() == ".\n"
+
+
+def test_a_command_whose_end_cannot_be_watched_is_not_left_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("coalition.worker.process.watch_exit", fail)
+
+    async def work(reactor: Any) -> None:
+        Job(Processes(reactor), "sleep 7108.5 & sleep 7108.5")
+
+    with pytest.raises(Shortage, match="nothing at the moment: can't start new thread"):
+        in_reactor(work)
+    eventually(lambda: not running_with("sleep 7108.5"))
