@@ -159,6 +159,7 @@ class Report(Struct, omit_defaults=True):
 
     node: Name
     workers: list[Slot]
+    """Those that want to be spoken of: one that is missing is neither idle nor busy."""
     ends: list[End] = []
     logs: list[Chunk] = []
     load: Load | None = None

@@ -119,6 +119,10 @@ class Crew:
         worker.seen_run = run_id
         return True
 
+    def on_numbers(self, highest: int) -> None:
+        """A node knows a run of this number: should the database be an older one, go on from it."""
+        self.next_run = max(self.next_run, highest + 1)
+
     def on_rest(self, worker: Worker) -> None:
         """Nothing is left of the run that was taken from a worker: its job may go to another."""
         ending, worker.ending = worker.ending, None
@@ -132,11 +136,10 @@ class Crew:
         """A worker says that it has no run: give the one it was sent and has not received.
 
         Had it been heard to have that run before, then the run is lost, and its job waits again.
-        `last` is the highest run number that it ever had: one that is not above it would be taken
-        for a repetition. So numbers go on from there, should the database be an older one.
+        So it is if its number is not above the highest that the worker ever had, `last`: the worker
+        would take it for a repetition.
         """
         self.on_rest(worker)
-        self.next_run = max(self.next_run, last + 1)
         run = worker.run
         if run is not None and (worker.seen_run == run.id or run.id <= last):
             self._take_back(run, LOST, now)

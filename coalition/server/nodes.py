@@ -84,6 +84,7 @@ class Nodes:
 
     def _take_logs(self, report: wire.Report, orders: wire.Orders, now: float, ip: str) -> None:
         farm = self._farm
+        farm.on_numbers(max((max(slot.last, slot.run) for slot in report.workers), default=0))
         for slot in report.workers:
             worker = farm.on_contact(slot.name, now, ip, report.node)
             farm.on_announce(worker, slot.affinity)

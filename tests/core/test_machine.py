@@ -130,6 +130,7 @@ class FarmMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 2), last=st.sampled_from([0, 0, 10]))
     def idle(self, number: int, last: int) -> None:
         worker = self.farm.on_contact(f"w{number}", self.now)
+        self.farm.on_numbers(last)
         offered = self.farm.on_idle(worker, self.now, last)
         assert offered is None or offered.id > last
 

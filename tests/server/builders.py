@@ -142,7 +142,7 @@ class Inside:
         (result,) = results
         if isinstance(result, Failure):
             result.raiseException()
-        return result  # type: ignore[return-value]
+        return result
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, with the server's look at the clock at its end."""

@@ -51,13 +51,14 @@ def picture(farm: Farm) -> dict[str, Any]:
 
 
 @cache
-def empty_database() -> Path:
+def empty_database() -> bytes:
     """A file that is copied, as setting up a database takes longer than an example."""
-    file = Path(tempfile.mkdtemp()) / "empty.db"
-    store = open_store(f"sqlite:///{file}")
-    store.init()
-    store.close()
-    return file
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "empty.db"
+        store = open_store(f"sqlite:///{file}")
+        store.init()
+        store.close()
+        return file.read_bytes()
 
 
 class StoredFarm(FarmMachine):
@@ -67,7 +68,7 @@ class StoredFarm(FarmMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         file = self.folder / "coalition.db"
-        shutil.copy(empty_database(), file)
+        file.write_bytes(empty_database())
         self.store = open_store(f"sqlite:///{file}")
 
     def teardown(self) -> None:
