@@ -14,15 +14,16 @@ from bench.figures import limits, machine, table
 def main(wanted: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as name:
         folder = Path(name)
-        figures = limits(folder)
+        machine_limits = limits(folder)
+        figures = machine_limits.figures()
         if not wanted or "core" in wanted:
             figures += core.run()
         if not wanted or "load" in wanted:
             figures += core.loading_a_million(folder)
         if "sqlite" in wanted:
-            figures += farm.sqlite(folder)
+            figures += farm.sqlite(folder, machine_limits)
         if not wanted or "mariadb" in wanted:
-            figures += farm.both(folder)
+            figures += farm.both(folder, machine_limits)
     print(table(figures))
     if not wanted:
         text = Path("bench/preface.md").read_text()

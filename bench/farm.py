@@ -20,7 +20,7 @@ import psutil
 import pymysql
 import requests
 
-from bench.figures import Figure, figure
+from bench.figures import Figure, Limits, figure
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -118,22 +118,26 @@ LOADS = {
 """What is measured: its name, the clients, how many, for how long, jobs queued before."""
 
 
-def sqlite(folder: Path) -> list[Figure]:
+def sqlite(folder: Path, limits: Limits) -> list[Figure]:
     """Measure on SQLite alone."""
-    figures, _ = _loads(folder, "SQLite", ASKED)
+    figures, _ = _loads(folder, "SQLite", ASKED, limits)
     return [*figures, *_bulk(folder, "SQLite", 4.0), *_quiet(folder)]
 
 
-def both(folder: Path) -> list[Figure]:
+def both(folder: Path, limits: Limits) -> list[Figure]:
     """Measure on SQLite, then on MariaDB against what SQLite reached."""
-    figures, reached = _loads(folder, "SQLite", ASKED)
+    figures, reached = _loads(folder, "SQLite", ASKED, limits)
     figures += [*_bulk(folder, "SQLite", 4.0), *_quiet(folder)]
     asked = {key: SHARE * rate for key, rate in reached.items()}
-    return figures + _loads(folder, "MariaDB", asked)[0] + _bulk(folder, "MariaDB", 4.0 / SHARE)
+    return (
+        figures
+        + _loads(folder, "MariaDB", asked, limits)[0]
+        + _bulk(folder, "MariaDB", 4.0 / SHARE)
+    )
 
 
 def _loads(
-    folder: Path, database: str, asked: dict[str, float]
+    folder: Path, database: str, asked: dict[str, float], limits: Limits
 ) -> tuple[list[Figure], dict[str, float]]:
     """Measure the rates of LOADS; give figures, and the rates by key."""
     figures: list[Figure] = []
@@ -145,7 +149,8 @@ def _loads(
         rate = reached[key] = got["done"] / got["seconds"]
         cpu = got["cpu"] / got["done"] * 1e6
         most = 330 if (database, key) == ("SQLite", "nodes") else None
-        figures.append(figure(f"{database}: {text}", rate, "jobs/s", least=asked[key]))
+        note = f"{rate / limits.spawns:.2g} x spawns, {rate / limits.syncs:.2g} x syncs"
+        figures.append(figure(f"{database}: {text}", rate, "jobs/s", least=asked[key], note=note))
         figures.append(figure(f"{database}: {text}: CPU of the server", cpu, "us/job", most=most))
     return figures, reached
 
