@@ -56,7 +56,8 @@ class Plan:
     def _children(self, job: Job) -> Iterator[Job]:
         group = job.group
         if group is not None and group.links:
-            for child in group.children.values():
+            # A copy: the search may be paused here while others add and delete children.
+            for child in list(group.children.values()):
                 linked = child.dependencies or (child.group is not None and child.group.links)
                 if linked and self.parents.get(child.id, job) is job:
                     yield child

@@ -6,6 +6,7 @@ has changed nothing. What did change is noted in `changes`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,8 @@ class Farm(Crew):
         super().__init__(changes, worker_timeout)
         self.next_job = 1
         self._quiet_since: dict[int, float] = {}  # finished top-level jobs, the oldest first
+        # Jobs that requests under way will need, and how many: their trees stay in memory.
+        self.pins: Counter[int] = Counter()
 
     def new_id(self) -> int:
         """Give a job id that was never given."""
@@ -75,6 +78,8 @@ class Farm(Crew):
         for _ in submission.check_links(tree):
             pass
         wanted = {job: submission.resolved(job, tree) for job in submission.dependencies}
+        if submission.may_close_cycle(tree):
+            tree.links_version += 1
         if submission.stand_ins:
             tree.jobs.update((job.id, job) for job in submission.jobs)
             for id, stand_in in submission.stand_ins.items():
@@ -109,6 +114,7 @@ class Farm(Crew):
             job = self.tree.get(id)
             self._edit_fields(job, edit)
             if id in plan.dependencies:
+                self.tree.links_version += 1
                 self.tree.set_dependencies(job, plan.dependencies[id])
             if "paused" in edit:
                 self.on_pause([id], now) if edit["paused"] else self.tree.set_paused(job, False)
@@ -295,6 +301,8 @@ class Farm(Crew):
         """Drop a finished tree from memory, unless something outside of it depends on it."""
         nodes = list(subtree(root))
         inside = {node.id for node in nodes}
+        if self.pins and any(id in self.pins for id in inside):
+            return False
         if any(not inside.issuperset(node.dependents) for node in nodes if node.dependents):
             return False
         self.tree.drop(nodes)

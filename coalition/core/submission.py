@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from coalition.core.changes import Changes
 from coalition.core.cycles import Plan, search
@@ -89,27 +89,38 @@ class Submission:
         wanted: dict[int, Sequence[Job]] = {
             job.id: self.resolved(job, tree) for job in self.dependencies
         }
-        outer = {p: tree.get(p) if p else tree.root for p in self.parents if isinstance(p, int)}
-        if self._may_be_waited_for(outer.values(), wanted):
+        if self.may_close_cycle(tree):
+            outer = self._outer_parents(tree)
             parents = {
                 job.id: outer[parent] if isinstance(parent, int) else parent
                 for job, parent in zip(self.jobs, self.parents, strict=True)
             }
             yield
             yield from search(self.dependencies, Plan(wanted, parents, self.dependencies))
-        self.checked = version
+        if version == tree.links_version:
+            self.checked = version
 
-    def _may_be_waited_for(self, outer: Iterable[Job], wanted: Mapping[int, Sequence[Job]]) -> bool:
-        """Say whether anything can wait for these jobs: else they close no cycle.
+    def may_close_cycle(self, tree: Tree) -> bool:
+        """Say whether anything can wait for these jobs: else their links close no cycle.
 
         So a long chain that is submitted job by job is not walked through for each of them.
         """
-        waited_for = {job.id for jobs in wanted.values() for job in jobs}
-        return any(job.id in waited_for for job in self.jobs) or any(
-            group.dependents or group.id in waited_for
-            for parent in outer
+        if not self.dependencies:
+            return False
+        inside = {job.id for job in self.jobs}
+        wanted = {
+            dependency if isinstance(dependency, int) else dependency.id
+            for dependencies in self.dependencies.values()
+            for dependency in dependencies
+        }
+        return not inside.isdisjoint(wanted) or any(
+            group.dependents or group.id in wanted
+            for parent in self._outer_parents(tree).values()
             for group in [parent, *ancestors(parent)]
         )
+
+    def _outer_parents(self, tree: Tree) -> dict[int, Job]:
+        return {p: tree.get(p) if p else tree.root for p in self.parents if isinstance(p, int)}
 
     def resolved(self, job: Job, tree: Tree) -> list[Job]:
         """Give what a job of this submission depends on, or raise UnknownDependency."""

@@ -66,7 +66,7 @@ class Tree:
         self.root.group = Group()
         self.jobs: dict[int, Job] = {}
         self.just_finished: set[int] = set()  # top-level jobs, until somebody takes note
-        # Counts what could make a search for cycles out of date.
+        # Counts what could make a search for cycles out of date; who changes links raises it.
         self.links_version = 0
 
     def get(self, id: int) -> Job:
@@ -301,7 +301,6 @@ class Tree:
         """Replace what a job depends on; the caller has looked for cycles."""
         for dependency in job.dependencies:
             self._unlink(dependency, job)
-        self.links_version += 1
         before = bool(job.dependencies)
         job.dependencies = tuple(dict.fromkeys(dependencies))
         for dependency in job.dependencies:

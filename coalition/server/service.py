@@ -7,6 +7,7 @@ database, read in other threads, after what was decided before the request has g
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -34,6 +35,9 @@ Read = Callable[..., Awaitable[Any]]
 
 AT_ONCE = 500
 """Jobs that are added in one turn; more of them are built and written beside the farm."""
+
+RECHECKS = 5
+"""Times the links of a large submission are looked at before it must go in one turn."""
 
 ROWS = 250
 """Rows of a large submission in one batch: others wait for a few milliseconds of writing."""
@@ -96,6 +100,7 @@ class Service:
                 loaded: Loaded = await self._read(loading.load_trees, missing, known)
                 # Had a tree been deleted meanwhile, it must not come back.
                 if version == self.farm.tree.links_version:
+                    loaded.jobs = [job for job in loaded.jobs if not self._is_hidden(job[0].id)]
                     self.farm.load(loaded)
                     return
         finally:
@@ -106,11 +111,11 @@ class Service:
         return [
             id
             for id in dict.fromkeys(ids)
-            if id > 0
-            and id not in known
-            and id < self.farm.next_job
-            and not any(first <= id <= last for first, last in self._hidden)
+            if id > 0 and id not in known and id < self.farm.next_job and not self._is_hidden(id)
         ]
+
+    def _is_hidden(self, id: int) -> bool:
+        return any(first <= id <= last for first, last in self._hidden)
 
     # --- submitting -------------------------------------------------------------------------
 
@@ -120,16 +125,21 @@ class Service:
         wanted = Wanted()
         await in_slices(wanted.read(body), self.clock)
         outer = {name: await self._parent_id(name) for name in _outer_parents(wanted)}
-        await self._known([*outer.values(), *wanted.outer_dependencies()])
+        needed = [*outer.values(), *wanted.outer_dependencies()]
+        await self._known(needed)
         first = self.farm.next_job
         self.farm.next_job += len(wanted.specs)
         submission = Submission()
-        await in_slices(wanted.submission(first, outer, submission), self.clock)
-        if len(wanted.specs) <= AT_ONCE:
-            self.farm.on_submit(submission)
-            return await self._saved(wanted.answer(first))
-        await self._submit_large(submission, first)
-        return wanted.answer(first)
+        self.farm.pins.update(needed)
+        try:
+            await in_slices(wanted.submission(first, outer, submission), self.clock)
+            if len(wanted.specs) <= AT_ONCE:
+                self.farm.on_submit(submission)
+            else:
+                await self._submit_large(submission, first)
+        finally:
+            self.farm.pins -= Counter(needed)
+        return await self._saved(wanted.answer(first))
 
     async def _submit_large(self, submission: Submission, first: int) -> None:
         """Write the rows in several batches, unseen, and make them count in one moment."""
@@ -140,25 +150,32 @@ class Service:
         self._hidden = [*self._hidden, span]
         try:
             submission.check_parents(self.farm.tree)
-            await in_slices(submission.check_links(self.farm.tree), self.clock)
             await in_slices(submission.build(self.farm.tree), self.clock)
+            await self._check_links(submission)
             changes.submissions[number] = span
             for start in range(0, len(submission.jobs), ROWS):
                 part = submission.jobs[start : start + ROWS]
                 changes.new_jobs.update((job.id, job) for job in part)
                 changes.dependencies.update((job.id, job) for job in part if job.dependencies)
                 await self.journal.durable()
-            await in_slices(submission.check_links(self.farm.tree), self.clock)
+            await self._check_links(submission)
             self.farm.on_submit(submission, stored=True)
         except BaseException:
             submission.unlink()
+            self.farm.tree.links_version += 1  # who reads its rows now must read again
             changes.deleted_jobs.update(dict.fromkeys(range(span[0], span[1] + 1)))
             raise
         finally:
             changes.submissions[number] = None
             self._hidden = [one for one in self._hidden if one != span]
             self.journal.kick()
-        await self._saved(None)
+
+    async def _check_links(self, submission: Submission) -> None:
+        """Look for cycles in slices, again if others change links meanwhile."""
+        for _ in range(RECHECKS):
+            await in_slices(submission.check_links(self.farm.tree), self.clock)
+            if submission.checked == self.farm.tree.links_version:
+                return
 
     async def _parent_id(self, parent: int | str) -> int:
         """Find the job that is named as a parent: by id, path of titles, or title."""
