@@ -77,14 +77,15 @@ class Farm(Crew):
         submission.check_parents(tree)
         for _ in submission.check_links(tree):
             pass
-        wanted = {job: submission.resolved(job, tree) for job in submission.dependencies}
-        if submission.may_close_cycle(tree):
+        if submission.closes:
             tree.links_version += 1
-        if submission.stand_ins:
+        wanted: dict[Job, list[Job]] = {}
+        if submission.stand_ins:  # then its links are made, and have just been found good
             tree.jobs.update((job.id, job) for job in submission.jobs)
             for id, stand_in in submission.stand_ins.items():
                 tree.graft(stand_in, tree.get(id) if id else tree.root)
         else:
+            wanted = {job: submission.resolved(job, tree) for job in submission.dependencies}
             for job, parent in zip(submission.jobs, submission.parents, strict=True):
                 tree.jobs[job.id] = job
                 if isinstance(parent, int):
@@ -92,11 +93,9 @@ class Farm(Crew):
                 tree.attach(parent, job)
         if not stored:
             self.changes.new_jobs.update((job.id, job) for job in submission.jobs)
+            self.changes.dependencies.update((job.id, job) for job in submission.dependencies)
         for job, dependencies in wanted.items():
-            if tuple(dict.fromkeys(dependencies)) != job.dependencies:
-                tree.set_dependencies(job, dependencies)
-            elif not stored:
-                self.changes.dependencies[job.id] = job
+            tree.set_dependencies(job, dependencies)
 
     # --- jobs are changed -----------------------------------------------------------------
 

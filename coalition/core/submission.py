@@ -25,6 +25,7 @@ class Submission:
         self.dependencies: dict[Job, Sequence[Job | int]] = {}
         # Set by build(): for each parent outside, a group that stands nowhere and has its children.
         self.stand_ins: dict[int, Job] = {}
+        self.closes = False  # whether a cycle could be closed, see _may_close_cycle()
         self.checked = -1  # Tree.links_version for which the links were found good
 
     def add(
@@ -89,7 +90,8 @@ class Submission:
         wanted: dict[int, Sequence[Job]] = {
             job.id: self.resolved(job, tree) for job in self.dependencies
         }
-        if self.may_close_cycle(tree):
+        self.closes = self._may_close_cycle(tree)
+        if self.closes:
             outer = self._outer_parents(tree)
             parents = {
                 job.id: outer[parent] if isinstance(parent, int) else parent
@@ -100,13 +102,11 @@ class Submission:
         if version == tree.links_version:
             self.checked = version
 
-    def may_close_cycle(self, tree: Tree) -> bool:
+    def _may_close_cycle(self, tree: Tree) -> bool:
         """Say whether anything can wait for these jobs: else their links close no cycle.
 
         So a long chain that is submitted job by job is not walked through for each of them.
         """
-        if not self.dependencies:
-            return False
         inside = {job.id for job in self.jobs}
         wanted = {
             dependency if isinstance(dependency, int) else dependency.id
