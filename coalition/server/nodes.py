@@ -134,6 +134,10 @@ class Nodes:
                     orders.kill.append(slot.run)
                     farm.revoked.pop(slot.run, None)
                 continue
+            unseen = self._unseen(worker, slot)
+            if unseen:
+                orders.kill.append(unseen)
+                continue
             run = farm.on_idle(worker, now, slot.last)
             if run is None and report.leaving:
                 farm.on_leave(worker)
@@ -144,6 +148,19 @@ class Nodes:
             elif not report.leaving:
                 idle.append(worker)
         return idle
+
+    @staticmethod
+    def _unseen(worker: Worker, slot: wire.Slot) -> int:
+        """Give the run that was taken back before its worker had it, 0 if there is none.
+
+        Its start may still be on the way, sent with an earlier answer: the node is told once to end
+        it, and only what it says after that means that it has nothing.
+        """
+        ending = worker.ending
+        if ending is None or slot.last >= ending.id or worker.seen_run == ending.id:
+            return 0
+        worker.seen_run = ending.id
+        return ending.id
 
     # --- held requests --------------------------------------------------------------------
 

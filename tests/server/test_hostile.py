@@ -151,6 +151,20 @@ def test_a_reset_job_waits_for_its_dying_process_but_not_for_a_silent_worker(far
     assert [s.job for s in farm.told(0, node="b").start] == [job] and run == 1
 
 
+def test_a_start_that_is_still_on_the_way_is_called_back_before_another_gets_the_job(
+    farm: Inside,
+) -> None:
+    job = farm.submit()
+    (start,) = farm.told(0, node="a").start  # a has not received this when it reports again
+    farm.order(Farm.on_pause, job)
+    farm.order(Farm.on_start, job)
+    assert farm.told(0, node="a").kill == [start.run]
+    assert farm.told(0, node="b").start == []
+
+    (again,) = farm.told(0, node="a").start
+    assert again.job == job and again.run > start.run
+
+
 def test_servers_do_not_answer_each_other_for_ever() -> None:
     said: list[bytes] = []
     here = Discovery()
