@@ -6,17 +6,19 @@ from math import isclose
 from typing import TYPE_CHECKING
 
 from coalition.core.affinity import Words, join
+from coalition.core.cycles import Plan, refuse_cycles
 from coalition.core.model import Job
 from coalition.core.ready import Queue, is_open
 from coalition.core.states import ERROR, FINISHED, PENDING, WAITING, WORKING
 from coalition.core.tree import Tree, group_state
+from coalition.errors import Cycle
 
 if TYPE_CHECKING:
     from coalition.core.crew import Crew
 
 
 def check_jobs(tree: Tree) -> None:
-    """Check structure, counters, states, dependencies and the ready index."""
+    """Check structure, counters, states, dependencies, cycles and the ready index."""
     order = _top_down(tree)
     assert len(order) == len(tree.jobs) + 1, "a job stands nowhere in the tree, or twice"
     inner: dict[int, set[Words]] = {}  # requirements of the ready jobs below each group
@@ -28,6 +30,10 @@ def check_jobs(tree: Tree) -> None:
             inner[id(job)] = _check_queues(job, inner)
         if job.id:
             _check_dependencies(job)
+    try:
+        refuse_cycles([job for job in order if job.dependencies], Plan({}, {}, ()))
+    except Cycle as cycle:
+        raise AssertionError(str(cycle)) from cycle
 
 
 def check_runs(crew: Crew) -> None:
