@@ -175,7 +175,7 @@ class Report(Struct, omit_defaults=True):
 
 
 class Start(Struct, omit_defaults=True):
-    """Run this. `log` is the byte offset from which the server wants the run's output."""
+    """Run this on that worker; `job` is the id that the command sees as COALITION_JOB_ID."""
 
     worker: str
     run: int

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from coalition.core.changes import Changes
 from coalition.core.model import Job
-from coalition.core.ready import Group, close, graft, is_open, leave, reopen, settle
+from coalition.core.ready import Group, close, graft, leave, reopen, settle
 from coalition.core.states import (
     ERROR,
     FINISHED,
@@ -359,15 +359,6 @@ class Tree:
             for dependency in node.dependencies:
                 self._unlink(dependency, node)
             del self.jobs[node.id]
-
-    def blocked_above(self, job: Job) -> bool:
-        """Say whether a group above is paused or waits for a dependency."""
-        node = job.parent
-        while node is not None:
-            if not is_open(node):
-                return True
-            node = node.parent
-        return False
 
 
 def ancestors(job: Job) -> Iterable[Job]:
