@@ -14,10 +14,12 @@ class Changes:
 
     __slots__ = (
         "affinities",
+        "begun_runs",
         "cleared_logs",
         "deleted_jobs",
         "deleted_workers",
         "dependencies",
+        "dropped_runs",
         "edited_jobs",
         "finished_runs",
         "jobs",
@@ -35,6 +37,8 @@ class Changes:
         self.deleted_jobs: dict[int, None] = {}  # with their dependencies, both ways
         self.dependencies: dict[int, Job] = {}  # jobs whose own dependency rows are to be replaced
         self.new_runs: dict[int, Run] = {}
+        self.begun_runs: dict[int, Run] = {}  # handed ahead; worker, start and state are new
+        self.dropped_runs: dict[int, None] = {}  # handed ahead and never begun: rows to delete
         self.finished_runs: dict[int, Run] = {}  # rows to update: state, duration, code
         self.workers: dict[str, Worker] = {}  # rows to insert or update
         self.deleted_workers: dict[str, None] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from coalition.core.changes import Changes
 from coalition.core.model import Job, Run, Worker
 from coalition.core.ready import Group
-from coalition.core.states import QUEUED, WAITING, WORKING
+from coalition.core.states import QUEUED, RESERVED, WAITING, WORKING, RunState
 from coalition.errors import StoreError
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ class Loaded:
 
     `jobs` are (job, id of its parent or 0, whether it is a group), with all stored fields set and
     standing nowhere in the tree; `dependencies` are (job id, id it depends on); `runs` are those
-    that go on: (run number, job id, worker name, start).
+    that are WORKING or RESERVED: (run number, job id, worker name, start, state); one that is
+    RESERVED has no start yet, 0.
     """
 
     jobs: Iterable[tuple[Job, int, bool]] = ()
     dependencies: Iterable[tuple[int, int]] = ()
     workers: Iterable[Worker] = ()
-    runs: Iterable[tuple[int, int, str, float]] = ()
+    runs: Iterable[tuple[int, int, str, float, RunState]] = ()
     affinities: dict[int, str] = field(default_factory=dict)
     next_job: int = 1
     next_run: int = 1
@@ -91,15 +92,23 @@ def _load_dependencies(farm: Farm, loaded: Loaded) -> None:
 
 
 def _load_runs(farm: Farm, loaded: Loaded) -> None:
-    for id, job_id, worker_name, start in loaded.runs:
+    for id, job_id, worker_name, start, state in loaded.runs:
         job = farm.tree.jobs.get(job_id)
         worker = farm.workers.get(worker_name)
-        if id in farm.runs or job is None or worker is None or job.state != WORKING:
+        if id in farm.runs or id in farm.ahead:
+            continue
+        if state == RESERVED and (job is None or worker is None or job.state not in QUEUED):
+            farm.changes.dropped_runs[id] = None
+        if job is None or worker is None:
             continue
         run = Run(id, job, worker, start)
-        job.run = worker.run = farm.runs[id] = run
-        worker.state = WORKING
-        farm.watch_deadline(job)
+        run.state = state
+        if state == RESERVED and job.state in QUEUED:
+            farm.hold(run)
+        elif state == WORKING and job.state == WORKING:
+            job.run = worker.run = farm.runs[id] = run
+            worker.state = WORKING
+            farm.watch_deadline(job)
     for worker in farm.workers.values():
         if worker.state == WORKING and worker.run is None:
             worker.state = WAITING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coalition.core.affinity import NO_WORDS, Line, Words
+from coalition.core.affinity import CALL, NO_WORDS, Line, Words
 from coalition.core.states import WAITING, RunState, State, WorkerState
 
 if TYPE_CHECKING:
@@ -19,13 +19,14 @@ class Job:
 
     __slots__ = (
         "affinity",
+        "claim",
         "command",
         "dependencies",
         "dependents",
         "dir",
         "duration",
-        "ending",
         "environment",
+        "exclusive",
         "globalprogress",
         "group",
         "id",
@@ -39,6 +40,7 @@ class Job:
         "retry",
         "run",
         "run_done",
+        "scratch",
         "start_time",
         "state",
         "timeout",
@@ -68,6 +70,8 @@ class Job:
         progress_pattern: str = "",
         globalprogress: str = "",
         paused: bool = False,
+        exclusive: bool = False,
+        scratch: bool = False,
     ) -> None:
         """Make a job that waits and stands nowhere in the tree yet."""
         self.id = id
@@ -85,6 +89,8 @@ class Job:
         self.progress_pattern = progress_pattern
         self.globalprogress = globalprogress
         self.paused = paused
+        self.exclusive = exclusive  # its node ends it before the server could give it to another
+        self.scratch = scratch  # its working directory is the run's empty scratch directory
         self.state: State = WAITING
         self.worker = ""  # name of the worker of the last run
         self.start_time = 0.0  # of the last run; of a group: when work below it began
@@ -96,16 +102,31 @@ class Job:
         self.group: Group | None = None
         self.queue: Queue | None = None  # the queue of the parent's group in which it is ready
         self.run: Run | None = None
-        self.ending: Run | None = None  # taken back, and perhaps not yet dead on its worker
+        # Keeps it from everybody else: handed ahead, or taken back and perhaps not yet dead.
+        self.claim: Run | None = None
         self.unmet = 0  # dependencies that are not FINISHED
         self.dependencies: tuple[Job, ...] = ()
         self.dependents: dict[int, Job] | None = None
 
 
 class Run:
-    """One attempt to execute a job on a worker; an event of the REST API."""
+    """One attempt to execute a job on a worker; an event of the REST API.
 
-    __slots__ = ("code", "duration", "id", "job", "job_id", "job_title", "start", "state", "worker")
+    One that is handed ahead is RESERVED, its worker stands for all of the node that are like it.
+    """
+
+    __slots__ = (
+        "code",
+        "duration",
+        "id",
+        "job",
+        "job_id",
+        "job_title",
+        "recalled",
+        "start",
+        "state",
+        "worker",
+    )
 
     def __init__(self, id: int, job: Job, worker: Worker, start: float) -> None:
         """Begin run number `id`; numbers only grow."""
@@ -118,6 +139,7 @@ class Run:
         self.duration = 0.0
         self.state: RunState = "WORKING"
         self.code: int | None = None  # exit code, negative for a signal
+        self.recalled = False  # handed ahead, and wanted back
 
 
 class Worker:
@@ -126,7 +148,10 @@ class Worker:
     __slots__ = (
         "active",
         "affinity",
+        "ahead",
+        "cores",
         "cpu",
+        "draining",
         "ending",
         "error",
         "finished",
@@ -135,14 +160,18 @@ class Worker:
         "ip",
         "last_job",
         "lines",
+        "memory",
         "name",
         "node",
+        "os",
         "ping_time",
         "run",
         "seen_run",
         "start_time",
         "state",
+        "tags",
         "total_memory",
+        "version",
     )
 
     def __init__(self, name: str, start_time: float) -> None:
@@ -153,6 +182,7 @@ class Worker:
         self.node = ""  # name of the node that speaks for it; empty for protocol 1
         self.affinity = ""  # lines separated by newlines
         self.lines: tuple[Line, ...] = ()
+        self.tags: Words = frozenset({CALL + name})  # words that it has by itself
         self.state: WorkerState = "WAITING"
         self.finished = 0
         self.error = 0
@@ -160,10 +190,16 @@ class Worker:
         self.run: Run | None = None
         self.ending: Run | None = None  # taken from it; its process may still be dying
         self.seen_run = 0  # number of the last run its node was heard to have
+        self.ahead: dict[int, Run] = {}  # handed ahead to it and those of its node that are like it
         self.active = True
+        self.draining = False  # it finishes what it runs, takes no more, and leaves
+        self.host = ""  # name of the computer
+        self.os = ""
+        self.cores = 0
+        self.memory = 0  # MB in all
+        self.version = ""  # of worker.py
         # What follows is only the last word of the worker; it is not kept in the database.
         self.ping_time = start_time
         self.cpu = "[0]"
         self.free_memory = 0
         self.total_memory = 0
-        self.host = ""

@@ -48,7 +48,10 @@ MOVES: Final[dict[Move, dict[State, State]]] = {
 }
 """Every legal move of a job that is not a group: move -> state before -> state after."""
 
-RunState = Literal["WORKING", "FINISHED", "ERROR", "STOPPED", "LOST"]
+RunState = Literal["WORKING", "FINISHED", "ERROR", "STOPPED", "LOST", "RESERVED"]
+
+RESERVED: Final = "RESERVED"
+"""A run that was handed to a node ahead of its turn and has not begun; it is shown to nobody."""
 
 STOPPED: Final = "STOPPED"
 """A run that was ended by somebody: pause, reset, delete, worker stopped, node left."""

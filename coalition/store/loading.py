@@ -6,15 +6,15 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from sys import intern
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, TextClause, func, select, text, update
 
 from coalition.core.affinity import Words, parse_lines, parse_words
 from coalition.core.loading import Loaded
 from coalition.core.model import Job, Worker
-from coalition.core.states import FINISHED, LOST, STATES, WORKING
+from coalition.core.states import FINISHED, LOST, RESERVED, STATES, WORKING, RunState
 from coalition.store import reading, schema
 from coalition.store.engine import fetch
-from coalition.store.writing import delete_jobs, delete_rows, id_lists
+from coalition.store.writing import NOT_BEGUN, delete_jobs, delete_rows, id_lists
 
 COLUMNS = [
     schema.jobs.c[name]
@@ -22,6 +22,7 @@ COLUMNS = [
         "id", "parent", "title", "command", "dir", "environment", "affinity", "priority", "timeout",
         "retry", "url", "user", "progress_pattern", "globalprogress", "paused", "state", "worker",
         "start_time", "duration", "run_done", "progress", "local_progress", "is_group",
+        "exclusive", "scratch",
     )
 ]  # fmt: skip
 
@@ -36,8 +37,8 @@ StoredJob = tuple[Job, int, bool]
 Link = tuple[int, int]
 """Ids of a job and of what it depends on."""
 
-StoredRun = tuple[int, int, str, float]
-"""Number of a run that has not ended, id of its job, name of its worker, and its start."""
+StoredRun = tuple[int, int, str, float, RunState]
+"""Number of a run that has not ended, id of its job, name of its worker, its start, its state."""
 
 
 def load(connection: Connection) -> Loaded:
@@ -56,7 +57,7 @@ def load(connection: Connection) -> Loaded:
         jobs=jobs,
         dependencies=links,
         workers=_workers(connection),
-        runs=_current_runs(connection, jobs),
+        runs=[*_current_runs(connection, jobs), *_reserved_runs(connection, jobs)],
         affinities={int(id): name for id, name in reading.affinities(connection).items()},
         next_job=_next(connection, "jobs", table.id),
         next_run=_next(connection, "runs", schema.runs.c.id),
@@ -156,7 +157,7 @@ def _jobs(rows: Iterable[Sequence[Any]]) -> Iterator[StoredJob]:
     for (
         id, parent, title, command, dir, environment, affinity, priority, timeout, retry, url, user,
         progress_pattern, globalprogress, paused, state, worker, start_time, duration, run_done,
-        progress, local_progress, is_group,
+        progress, local_progress, is_group, exclusive, scratch,
     ) in rows:  # fmt: skip
         if affinity not in words:
             words[affinity] = parse_words(affinity)
@@ -176,6 +177,8 @@ def _jobs(rows: Iterable[Sequence[Any]]) -> Iterator[StoredJob]:
             progress_pattern=intern(progress_pattern),
             globalprogress=intern(globalprogress),
             paused=bool(paused),
+            exclusive=bool(exclusive),
+            scratch=bool(scratch),
         )
         job.state = STATE_OF[state]
         job.worker = intern(worker)
@@ -195,13 +198,16 @@ def _workers(connection: Connection) -> list[Worker]:
     table = schema.workers.c
     question = select(
         table.name, table.start_time, table.node, table.ip, table.state, table.finished,
-        table.error, table.last_job, table.active,
+        table.error, table.last_job, table.active, table.draining, table.host, table.os,
+        table.cores, table.memory, table.version,
     ).order_by(table.name)  # fmt: skip
     workers = []
     for row in fetch(connection, question):
         worker = Worker(row[0], float(row[1]))
         worker.node, worker.ip, worker.state, worker.finished = row[2:6]
-        worker.error, worker.last_job, worker.active = row[6], row[7], bool(row[8])
+        worker.error, worker.last_job = row[6:8]
+        worker.active, worker.draining = bool(row[8]), bool(row[9])
+        worker.host, worker.os, worker.cores, worker.memory, worker.version = row[10:]
         worker.affinity = "\n".join(lines.get(worker.name, ()))
         worker.lines = parse_lines(worker.affinity)
         workers.append(worker)
@@ -216,7 +222,12 @@ def _current_runs(connection: Connection, jobs: Iterable[StoredJob]) -> list[Sto
     """
     working = {job.id for job, _, is_group in jobs if job.state == WORKING and not is_group}
     events = connection.scalars(select(schema.workers.c.current_event)).all()
-    open_runs = {*_open_runs(connection, "job_id", working), *_open_runs(connection, "id", events)}
+    open_runs = {
+        run
+        for column, ids in (("job_id", working), ("id", events))
+        for listed in id_lists(ids)
+        for run in _open_runs(connection, text(f"{column} IN ({listed})"), WORKING)
+    }
     latest = {run[1]: run for run in sorted(open_runs) if run[1] in working}
     lost = open_runs - set(latest.values())
     for listed in id_lists(id for id, *_ in lost):
@@ -224,14 +235,18 @@ def _current_runs(connection: Connection, jobs: Iterable[StoredJob]) -> list[Sto
     return list(latest.values())
 
 
-def _open_runs(connection: Connection, column: str, ids: Iterable[int]) -> list[StoredRun]:
+def _reserved_runs(connection: Connection, jobs: Iterable[StoredJob]) -> list[StoredRun]:
+    """Give the runs that were handed ahead to nodes; those whose job is gone are deleted."""
+    there = {job.id for job, _, is_group in jobs if not is_group}
+    found = _open_runs(connection, schema.runs.c.start == NOT_BEGUN, RESERVED)
+    delete_rows(connection, schema.runs, "id", [id for id, job, *_ in found if job not in there])
+    return [run for run in found if run[1] in there]
+
+
+def _open_runs(
+    connection: Connection, which: ColumnElement[bool] | TextClause, state: RunState
+) -> list[StoredRun]:
     table = schema.runs.c
     question = select(table.id, table.job_id, table.worker, table.start)
-    question = question.where(table.state == WORKING)
-    return [
-        (id, job, worker, float(start))
-        for listed in id_lists(ids)
-        for id, job, worker, start in fetch(
-            connection, question.where(text(f"{column} IN ({listed})"))
-        )
-    ]
+    rows = fetch(connection, question.where(which, table.state == state).order_by(table.id))
+    return [(id, job, worker, float(start), state) for id, job, worker, start in rows]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, between, exists, not_, select
 
-from coalition.core.states import PAUSED, WORKING
+from coalition.core.states import PAUSED, RESERVED, WORKING
 from coalition.store import schema
 from coalition.store.engine import fetch
 
@@ -97,9 +97,12 @@ def worker_lines(connection: Connection) -> dict[str, list[str]]:
 def events(
     connection: Connection, job: int = -1, worker: str = "", since: float | None = None
 ) -> list[Shown]:
-    """Give the runs of a job, of a worker, begun after `since`, or all, the oldest first."""
+    """Give the runs of a job, of a worker, begun after `since`, or all, the oldest first.
+
+    Those that are only handed ahead have not begun.
+    """
     table = schema.runs.c
-    question = select(schema.runs).order_by(table.id)
+    question = select(schema.runs).where(table.state != RESERVED).order_by(table.id)
     if job >= 0:
         question = question.where(table.job_id == job)
     if worker:

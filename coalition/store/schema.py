@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.mysql import LONGTEXT
 
@@ -52,6 +53,11 @@ metadata = MetaData(
 
 def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
     return Column(name, type_, nullable=False, **options)
+
+
+def _added(name: str, type_: Any, default: str) -> Column[Any]:
+    """Describe a column that a later version added: rows of before have the default."""
+    return _column(name, type_, server_default=text(default))
 
 
 jobs = Table(
@@ -87,6 +93,8 @@ jobs = Table(
     _column("progress_pattern", LongText),
     _column("globalprogress", LongText),
     _column("is_group", SmallInteger),
+    _added("exclusive", SmallInteger, "0"),
+    _added("scratch", SmallInteger, "0"),
     **OPTIONS,
 )
 
@@ -112,6 +120,12 @@ workers = Table(
     _column("last_job", Number),
     _column("current_event", Number),
     _column("active", SmallInteger),
+    _added("host", Name, "''"),
+    _added("os", Name, "''"),
+    _added("cores", Number, "0"),
+    _added("memory", Number, "0"),
+    _added("version", Name, "''"),
+    _added("draining", SmallInteger, "0"),
     **OPTIONS,
 )
 
@@ -138,7 +152,7 @@ runs = Table(
     _column("job_id", Number, index=True),
     _column("job_title", LongText),
     _column("state", State),
-    _column("start", Double, index=True),
+    _column("start", Double, index=True),  # 0 while it is RESERVED: so those are found
     _column("duration", Double),
     Column("code", Number),
     **OPTIONS,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert
 
 from coalition.core.changes import Changes
 from coalition.core.model import Job, Run, Worker
+from coalition.core.states import RESERVED
 from coalition.store import schema
 from coalition.store.engine import Store
 
@@ -25,16 +26,20 @@ STATE_COLUMNS = (
 
 JOB_COLUMNS = (
     "parent", "title", "command", "dir", "environment", "retry", "timeout", "priority", "affinity",
-    "user", "url", "progress_pattern", "globalprogress", "is_group", *STATE_COLUMNS,
+    "user", "url", "progress_pattern", "globalprogress", "is_group", "exclusive", "scratch",
+    *STATE_COLUMNS,
 )  # fmt: skip
 
 RUN_COLUMNS = ("id", "worker", "job_id", "job_title", "state", "start", "duration", "code")
+
+RUN_BEGIN_COLUMNS = ("worker", "start", "state", "duration", "code", "id")
+"""What is new of a run that was handed ahead; it may have ended already."""
 
 RUN_END_COLUMNS = ("state", "duration", "code", "id")
 
 WORKER_COLUMNS = (
     "name", "node", "start_time", "ip", "state", "finished", "error", "last_job", "current_event",
-    "active",
+    "active", "host", "os", "cores", "memory", "version", "draining",
 )  # fmt: skip
 
 DEPENDENCY_COLUMNS = ("job_id", "dependency")
@@ -43,6 +48,9 @@ SUBMISSION_COLUMNS = ("id", "first_job", "last_job")
 
 NO_RUN = -1
 """`current_event` of a worker that has no run, as in 4.0."""
+
+NOT_BEGUN = 0.0
+"""`start` of a run that is RESERVED: `start` has an index, which `state` has not."""
 
 IDS_PER_STATEMENT = 1000
 
@@ -58,6 +66,8 @@ class Batch:
     unlinked: list[int] = field(default_factory=list)  # jobs whose dependencies are replaced
     dependencies: list[Row] = field(default_factory=list)
     new_runs: list[Row] = field(default_factory=list)
+    begun_runs: list[Row] = field(default_factory=list)
+    dropped_runs: list[int] = field(default_factory=list)
     ended_runs: list[Row] = field(default_factory=list)
     workers: list[Row] = field(default_factory=list)
     worker_affinities: dict[str, str] = field(default_factory=dict)
@@ -73,11 +83,7 @@ def snapshot(changes: Changes) -> Batch:
     """Read the values of everything that changed. Runs in the reactor's thread, so it is quick."""
     batch = Batch()
     _take_jobs(batch, changes)
-    new, ended = changes.new_runs, changes.finished_runs
-    batch.new_runs = [_run_row(run) for run in new.values()]
-    batch.ended_runs = [
-        (run.state, run.duration, run.code, run.id) for run in ended.values() if run.id not in new
-    ]
+    _take_runs(batch, changes)
     batch.workers = [_worker_row(worker) for worker in changes.workers.values()]
     batch.worker_affinities = {name: worker.affinity for name, worker in changes.workers.items()}
     batch.deleted_workers = list(changes.deleted_workers)
@@ -87,7 +93,6 @@ def snapshot(changes: Changes) -> Batch:
             batch.ended_submissions.append(id)
         else:
             batch.begun_submissions.append((id, *jobs))
-    batch.last_run = max(new, default=0)
     return batch
 
 
@@ -110,6 +115,20 @@ def _take_jobs(batch: Batch, changes: Changes) -> None:
         batch.dependencies += [(id, other.id) for other in job.dependencies if other.id not in gone]
     # A job that came and went within the batch has used up its id, too.
     batch.last_job = max(max(changes.new_jobs, default=0), max(gone, default=0))
+
+
+def _take_runs(batch: Batch, changes: Changes) -> None:
+    """Take each run once: as a new row, as one that has begun, as one that has ended, or gone."""
+    new, begun, gone = changes.new_runs, changes.begun_runs, changes.dropped_runs
+    batch.new_runs = [_run_row(run) for id, run in new.items() if id not in gone]
+    batch.begun_runs = [_begun_row(run) for id, run in begun.items() if id not in new]
+    batch.ended_runs = [
+        (run.state, run.duration, run.code, id)
+        for id, run in changes.finished_runs.items()
+        if id not in new and id not in begun
+    ]
+    batch.dropped_runs = [id for id in gone if id not in new]
+    batch.last_run = max(new, default=0)
 
 
 def _without(jobs: dict[int, Job], gone: dict[int, None]) -> dict[int, Job]:
@@ -136,15 +155,20 @@ def _job_row(job: Job) -> Row:
     return (
         parent.id, job.title, job.command, job.dir, job.environment, job.retry, job.timeout,
         str(job.priority), job.affinity, job.user, job.url, job.progress_pattern,
-        job.globalprogress, job.group is not None, *_state_row(job),
+        job.globalprogress, job.group is not None, job.exclusive, job.scratch, *_state_row(job),
     )  # fmt: skip
 
 
 def _run_row(run: Run) -> Row:
+    start = NOT_BEGUN if run.state == RESERVED else run.start
     return (
-        run.id, run.worker.name, run.job_id, run.job_title, run.state, run.start, run.duration,
+        run.id, run.worker.name, run.job_id, run.job_title, run.state, start, run.duration,
         run.code,
     )  # fmt: skip
+
+
+def _begun_row(run: Run) -> Row:
+    return (run.worker.name, run.start, run.state, run.duration, run.code, run.id)
 
 
 def _worker_row(worker: Worker) -> Row:
@@ -152,6 +176,7 @@ def _worker_row(worker: Worker) -> Row:
     return (
         worker.name, worker.node, worker.start_time, worker.ip, worker.state, worker.finished,
         worker.error, worker.last_job, NO_RUN if run is None else run.id, worker.active,
+        worker.host, worker.os, worker.cores, worker.memory, worker.version, worker.draining,
     )  # fmt: skip
 
 
@@ -165,7 +190,9 @@ def write(store: Store, batch: Batch) -> None:
         _write_jobs(store, connection, batch)
         database = store.database
         database.insert(connection, schema.runs, RUN_COLUMNS, batch.new_runs)
+        database.update(connection, schema.runs, RUN_BEGIN_COLUMNS, batch.begun_runs)
         database.update(connection, schema.runs, RUN_END_COLUMNS, batch.ended_runs)
+        delete_rows(connection, schema.runs, "id", batch.dropped_runs)
         _write_workers(store, connection, batch)
         _write_affinities(connection, batch.affinities)
         raise_counter(connection, "jobs", batch.last_job)

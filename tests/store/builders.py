@@ -16,6 +16,9 @@ from coalition.store.writing import snapshot, write
 
 NOW = 1_700_000_000.0
 
+ONLY_IDS = ("deleted_jobs", "deleted_workers", "dropped_runs")
+"""Fields of Changes that hold ids and nothing else."""
+
 
 def make_root() -> Job:
     root = Job(0, title="Root")
@@ -56,7 +59,7 @@ def changes(**tables: Any) -> Changes:
             continue
         for thing in things:
             key = thing.name if isinstance(thing, Worker) else getattr(thing, "id", thing)
-            getattr(made, table)[key] = None if table.startswith("deleted") else thing
+            getattr(made, table)[key] = None if table in ONLY_IDS else thing
     return made
 
 
@@ -77,6 +80,13 @@ def ids(store: Store, parent: int = 0) -> list[int]:
 def events(store: Store, **filters: Any) -> list[dict[str, Any]]:
     with store.reading() as connection:
         return reading.events(connection, **filters)
+
+
+def stored_runs(store: Store) -> list[tuple[Any, ...]]:
+    """Number, worker and state of every run in the database, those that nobody sees included."""
+    with store.reading() as connection:
+        rows = connection.execute(text("SELECT id, worker, state FROM Events ORDER BY id"))
+        return [tuple(row) for row in rows]
 
 
 def load_all(store: Store) -> Loaded:

@@ -33,8 +33,8 @@ TEXTS = (
     "globalprogress",
 )  # fmt: skip
 TIMES = ("timeout", "start_time", "duration")
-KEPT = (*TEXTS, *TIMES, "priority", "retry", "paused", "state", "worker", "run_done", "progress",
-        "local_progress")  # fmt: skip
+KEPT = (*TEXTS, *TIMES, "priority", "retry", "paused", "exclusive", "scratch", "state", "worker",
+        "run_done", "progress", "local_progress")  # fmt: skip
 
 new_ids = itertools.count(1)
 
@@ -51,6 +51,8 @@ values = some.fixed_dictionaries(
         "priority": some.integers(),
         "retry": some.integers(0, 2**63 - 1),
         "paused": some.booleans(),
+        "exclusive": some.booleans(),
+        "scratch": some.booleans(),
         "state": some.sampled_from(["WAITING", "PENDING", "FINISHED", "ERROR"]),
         "worker": some.text(alphabet="ab'\\ \0é🎬", max_size=255),
         "run_done": some.integers(0, 1000),
@@ -97,7 +99,8 @@ def test_a_job_is_shown_with_the_names_of_the_api(store: Store) -> None:
         "duration": 0, "run_done": 0, "retry": 2, "timeout": 30, "priority": 1000, "affinity": "",
         "user": "anna", "finished": 0, "errors": 0, "working": 0, "total": 0, "total_finished": 0,
         "total_errors": 0, "total_working": 0, "url": "", "progress": None, "local_progress": None,
-        "progress_pattern": "", "globalprogress": "", "is_group": 0, "dependencies": [],
+        "progress_pattern": "", "globalprogress": "", "is_group": 0, "exclusive": 0,
+        "scratch": 0, "dependencies": [],
     }  # fmt: skip
     assert shown(store, 8) is None
 

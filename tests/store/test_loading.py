@@ -7,6 +7,7 @@ from coalition.core.model import Job
 from coalition.store.engine import Store
 from coalition.store.loading import load_trees
 from tests.store.builders import (
+    NOW,
     events,
     ids,
     load_all,
@@ -15,6 +16,7 @@ from tests.store.builders import (
     make_run,
     make_worker,
     save,
+    stored_runs,
 )
 
 
@@ -135,7 +137,27 @@ def test_running_jobs_come_with_their_runs(store: Store) -> None:
     old, run = make_run(1, job, state="ERROR"), make_run(2, job)
     worker.run = run
     save(store, new_jobs=[job], new_runs=[old, run], workers=[worker])
-    assert load_all(store).runs == [(2, 1, "sun-1", run.start)]
+    assert load_all(store).runs == [(2, 1, "sun-1", run.start, "WORKING")]
+
+
+def test_runs_that_were_handed_ahead_come_with_those_that_go_on(store: Store) -> None:
+    busy, waiting = make_job(1, state="WORKING"), make_job(2)
+    ahead = make_run(2, waiting, "sun-2", state="RESERVED")
+    save(store, new_jobs=[busy, waiting], new_runs=[make_run(1, busy), ahead])
+    assert load_all(store).runs == [
+        (1, 1, "sun-1", NOW, "WORKING"),
+        (2, 2, "sun-2", 0, "RESERVED"),
+    ]
+    assert load_all(store).next_run == 3
+
+
+def test_what_was_handed_ahead_for_a_job_that_is_gone_is_forgotten(store: Store) -> None:
+    gone, ended = make_job(1), make_job(2, state="FINISHED")
+    ahead = [make_run(id, job, state="RESERVED") for id, job in enumerate((gone, ended), 1)]
+    save(store, new_jobs=[ended], new_runs=ahead)
+    for _ in range(2):
+        assert load_all(store).runs == []
+    assert (stored_runs(store), load_all(store).next_run) == ([], 3)
 
 
 def test_runs_left_open_by_nobody_are_closed_as_lost(store: Store) -> None:

@@ -90,6 +90,13 @@ def test_events_are_those_of_a_job_of_a_worker_and_of_a_time(store: Store) -> No
     }  # fmt: skip
 
 
+def test_a_run_that_is_only_handed_ahead_is_shown_to_nobody(store: Store) -> None:
+    job = make_job(1)
+    save(store, new_jobs=[job], new_runs=[make_run(1, job), make_run(2, job, state="RESERVED")])
+    for condition in ({}, {"job": 1}, {"worker": "sun-1"}, {"since": 0}, {"since": -1}):
+        assert [event["id"] for event in events(store, **condition)] == [1]
+
+
 def test_workers_are_shown_with_their_lines(store: Store) -> None:
     worker = make_worker("sun-1", node="sun", ip="10.0.0.1", affinity="LINUX,GL\nLINUX")
     worker.run = make_run(5, make_job(1))
@@ -99,7 +106,8 @@ def test_workers_are_shown_with_their_lines(store: Store) -> None:
     assert sun == {
         "name": "sun-1", "node": "sun", "start_time": NOW, "ip": "10.0.0.1", "state": "WAITING",
         "finished": 0, "error": 0, "last_job": -1, "current_event": 5, "active": 1,
-        "affinity": "LINUX,GL\nLINUX",
+        "affinity": "LINUX,GL\nLINUX", "host": "", "os": "", "cores": 0, "memory": 0,
+        "version": "", "draining": 0,
     }  # fmt: skip
     assert (moon["active"], moon["current_event"], moon["affinity"]) == (0, -1, "")
 

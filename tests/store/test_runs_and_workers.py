@@ -8,7 +8,16 @@ import pytest
 
 from coalition.store import reading
 from coalition.store.engine import Store
-from tests.store.builders import events, load_all, make_job, make_run, make_worker, save
+from tests.store.builders import (
+    NOW,
+    events,
+    load_all,
+    make_job,
+    make_run,
+    make_worker,
+    save,
+    stored_runs,
+)
 
 
 def end(run: Any, state: str, code: int | None, duration: float) -> None:
@@ -38,6 +47,44 @@ def test_a_run_that_began_and_ended_in_one_batch_is_kept_once(store: Store) -> N
     save(store, new_runs=[run], finished_runs=[run])
     (event,) = events(store)
     assert (event["state"], event["code"], event["duration"]) == ("FINISHED", 0, 0.25)
+
+
+def test_a_run_that_was_handed_ahead_is_kept_with_the_worker_that_began_it(store: Store) -> None:
+    job = make_job(1)
+    run, other = (make_run(id, job, state="RESERVED") for id in (1, 2))
+    save(store, new_runs=[run, other])
+    run.worker, run.start, run.state = make_worker("sun-2"), NOW + 5, "WORKING"
+    save(store, begun_runs=[run])
+    (event,) = events(store)
+    assert (event["worker"], event["start"], event["state"]) == ("sun-2", NOW + 5, "WORKING")
+    end(run, "ERROR", 3, 1.5)
+    save(store, finished_runs=[run])
+    (event,) = events(store, worker="sun-2")
+    assert (event["state"], event["code"], event["duration"]) == ("ERROR", 3, 1.5)
+    assert stored_runs(store) == [(1, "sun-2", "ERROR"), (2, "sun-1", "RESERVED")]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_that_began_and_ended_at_once_is_kept_whole(store: Store, known: bool) -> None:
+    run = make_run(1, make_job(1), state="RESERVED")
+    if known:
+        save(store, new_runs=[run])
+    run.worker, run.start = make_worker("sun-2"), NOW + 5
+    end(run, "FINISHED", 0, 0.5)
+    new = [] if known else [run]
+    save(store, new_runs=new, begun_runs=[run], finished_runs=[run])
+    (event,) = events(store, job=1)
+    assert (event["worker"], event["start"], event["state"]) == ("sun-2", NOW + 5, "FINISHED")
+    assert (event["code"], event["duration"]) == (0, 0.5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_that_never_began_leaves_only_its_number(store: Store, known: bool) -> None:
+    run, other = (make_run(id, make_job(1), state="RESERVED") for id in (7, 6))
+    save(store, new_runs=[run, other] if known else [other])
+    save(store, new_runs=[] if known else [run], dropped_runs=[7])
+    assert stored_runs(store) == [(6, "sun-1", "RESERVED")]
+    assert load_all(store).next_run == 8
 
 
 def test_runs_stay_when_their_job_is_deleted(store: Store) -> None:
@@ -81,11 +128,13 @@ def test_names_of_workers_differ_in_case_and_spaces(store: Store) -> None:
 def test_the_loaded_workers_are_the_saved_ones(store: Store) -> None:
     worker = make_worker(
         "sun-1", node="sun", ip="::1", state="WORKING", finished=3, error=1, last_job=7,
-        active=False, affinity="A,B\nC", start_time=1.7e9 + 0.123456,
+        active=False, affinity="A,B\nC", start_time=1.7e9 + 0.123456, host="sun.lan",
+        os="Linux 6.1", cores=64, memory=256_000, version="5.0.0", draining=True,
     )  # fmt: skip
     save(store, workers=[worker])
     (loaded,) = load_all(store).workers
-    for name in ("name", "node", "ip", "state", "finished", "error", "last_job", "affinity"):
+    same = ("name", "node", "ip", "state", "finished", "error", "last_job", "affinity", "host")
+    for name in (*same, "os", "cores", "memory", "version", "draining"):
         assert getattr(loaded, name) == getattr(worker, name)
     assert (loaded.active, loaded.start_time) == (False, worker.start_time)
     assert [sorted(line.words) for line in loaded.lines] == [["A", "B"], ["C"]]

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, text
 
 from coalition.errors import StoreError
-from coalition.store import versions
+from coalition.store import reading, versions
 from coalition.store.engine import Store, open_store
 from coalition.store.schema import metadata
 from tests.store.builders import NOW, ids, load_all, make_job, save
@@ -94,6 +94,20 @@ def test_migrating_from_each_version_equals_creating_anew(empty: Store, revision
         assert tables(connection) == migrated
         created = connection.execute(text("SELECT * FROM Counters ORDER BY name")).all()
     assert counters == created
+
+
+def test_jobs_and_workers_of_before_have_the_defaults_of_what_was_added(empty: Store) -> None:
+    with empty.writing() as connection:
+        versions.upgrade(connection, "0001")
+        old = MetaData()
+        old.reflect(connection)
+        for table in (old.tables["Jobs"], old.tables["Workers"]):
+            connection.execute(table.insert(), dict.fromkeys(table.columns.keys(), 0))
+    empty.migrate(NOW)
+    with empty.reading() as connection:
+        (worker,) = reading.workers(connection)
+        (job,) = reading.children(connection, 0, NOW)
+    assert (job["exclusive"], job["scratch"], worker["draining"], worker["os"]) == (0, 0, 0, "")
 
 
 def test_init_sets_an_empty_database_up_and_refuses_a_filled_one(empty: Store) -> None:
