@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 Words = frozenset[str]
 """A requirement: all of these words must stand in one line of the worker."""
@@ -11,10 +11,29 @@ NO_WORDS: Words = frozenset()
 
 _interned: dict[Words, Words] = {NO_WORDS: NO_WORDS}
 
+CALL = "@"
+"""Begins a word that every worker of that name, or on a computer of that name, has by itself."""
+
+_calls: set[Words] = set()
+"""The requirements that hold such a word: as a rule none, which costs nothing."""
+
 
 def intern_words(words: Words) -> Words:
     """Give the one object that stands for this set: sets are few, jobs are many."""
-    return _interned.setdefault(words, words)
+    known = _interned.get(words)
+    if known is None:
+        known = _interned[words] = words
+        if any(word.startswith(CALL) for word in words):
+            _calls.add(words)
+    return known
+
+
+def called(requirements: Iterable[Words]) -> list[Words]:
+    """Give the requirements, as sets of those words alone, that call workers by name."""
+    if not _calls:
+        return []
+    calls = (words for words in requirements if words in _calls)
+    return [frozenset(word for word in words if word.startswith(CALL)) for words in calls]
 
 
 def parse_words(text: str) -> Words:
@@ -58,6 +77,11 @@ class Line:
 
 
 _lines: dict[Words, Line] = {}
+
+
+def own_lines(lines: tuple[Line, ...], tags: Words) -> tuple[Line, ...]:
+    """Give the lines of a worker with the words that it has by itself, in each and in any case."""
+    return tuple(Line(line.words | tags) for line in lines) or (Line(tags),)
 
 
 def parse_lines(text: str) -> tuple[Line, ...]:

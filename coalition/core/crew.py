@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from coalition.core.affinity import parse_lines
+from coalition.core.affinity import CALL, Line, Words, called, own_lines, parse_lines
+from coalition.core.ahead import Ahead, may_begin
 from coalition.core.changes import Changes
 from coalition.core.model import Job, Run, Worker
 from coalition.core.ready import pick, settle
@@ -13,6 +14,7 @@ from coalition.core.states import (
     ERROR,
     FINISHED,
     LOST,
+    RESERVED,
     STOPPED,
     TERMINATED,
     TIMEOUT,
@@ -21,23 +23,18 @@ from coalition.core.states import (
     RunState,
     WorkerState,
 )
-from coalition.core.tree import Tree
 from coalition.errors import Refused, UnknownWorker
 
 
-class Crew:
+class Crew(Ahead):
     """The part of the farm that works: who is there, and who runs what."""
 
     def __init__(self, changes: Changes, worker_timeout: float) -> None:
         """Start without jobs and workers; a worker silent for `worker_timeout` seconds is lost."""
-        self.changes = changes
+        super().__init__(changes)
         self.worker_timeout = worker_timeout
-        self.tree = Tree(changes)
         self.workers: dict[str, Worker] = {}
         self.runs: dict[int, Run] = {}  # those that go on
-        self.next_run = 1
-        # Runs taken from their workers that these have still to be told of: run number -> worker.
-        self.revoked: dict[int, Worker] = {}
         self._deadlines: list[tuple[float, int]] = []  # heap of (time, run number)
 
     # --- workers come, speak and go ---------------------------------------------------------
@@ -71,10 +68,24 @@ class Crew:
         if affinity and not worker.affinity:
             self._set_affinity(worker, affinity)
 
+    def on_host(
+        self, worker: Worker, host: str, os: str, cores: int, memory: int, version: str
+    ) -> None:
+        """A node says what computer it is on: `memory` in MB, `version` of its worker.py."""
+        told = (host, os, cores, memory, version)
+        if told != (worker.host, worker.os, worker.cores, worker.memory, worker.version):
+            worker.host, worker.os, worker.cores, worker.memory, worker.version = told
+            worker.tags = frozenset({CALL + worker.name, CALL + host})
+            self.changes.workers[worker.name] = worker
+
     def on_leave(self, worker: Worker) -> None:
-        """A worker without a run says that it is leaving: it is not a lost one."""
+        """A worker without a run says that it is leaving: it is not a lost one.
+
+        One that was drained stays without jobs should it come back, but need not leave again.
+        """
         self.on_rest(worker)
         if worker.run is None:
+            worker.draining = False
             self._set_state(worker, TERMINATED)
 
     def _set_state(self, worker: Worker, state: WorkerState) -> None:
@@ -83,6 +94,7 @@ class Crew:
             self.changes.workers[worker.name] = worker
 
     def _set_affinity(self, worker: Worker, affinity: str) -> None:
+        self.recall_node(worker.node)
         worker.affinity = affinity
         worker.lines = parse_lines(affinity)
         self.changes.workers[worker.name] = worker
@@ -94,22 +106,48 @@ class Crew:
         if worker.run is not None:
             raise Refused(f"worker {worker.name!r} has a job", name=worker.name)
         self.on_rest(worker)
-        job = pick(self.tree.root, worker.lines) if worker.active else None
+        job = pick(self.tree.root, self._lines(worker)) if worker.active else None
         if job is None:
             return None
-        run = Run(self.next_run, job, worker, now)
-        self.next_run += 1
-        self.tree.move(job, "pick", start=now, duration=0.0)
+        run = self.new_run(job, worker, now)
+        self._begin(run)
+        return run
+
+    def called(self) -> list[Words]:
+        """Give the words of workers and computers that ready jobs ask for by name."""
+        assert self.tree.root.group is not None
+        return called(self.tree.root.group.queues)
+
+    def _lines(self, worker: Worker) -> tuple[Line, ...]:
+        wanted = any(not words.isdisjoint(worker.tags) for words in self.called())
+        return own_lines(worker.lines, worker.tags) if wanted else worker.lines
+
+    def on_begin(self, run: Run, worker: Worker, now: float) -> bool:
+        """A run that was handed ahead has begun on a worker; False if it must not go on.
+
+        Then its job stays kept from others until the node says that the run is gone.
+        """
+        if worker.run is not None or not may_begin(run):
+            self.on_recall(run)
+            return False
+        self.on_rest(worker)
+        self.let_go(run)
+        run.worker, run.start, run.state = worker, now, WORKING
+        self.changes.begun_runs[run.id] = run
+        self._begin(run)
+        return True
+
+    def _begin(self, run: Run) -> None:
+        job, worker = run.job, run.worker
+        self.tree.move(job, "pick", start=run.start, duration=0.0)
         job.worker = worker.name
         job.progress, job.local_progress = 0.0, None
         job.run = worker.run = self.runs[run.id] = run
         worker.last_job = job.id
         worker.state = WORKING
         self.changes.workers[worker.name] = worker
-        self.changes.new_runs[run.id] = run
         if job.timeout:
-            heappush(self._deadlines, (now + job.timeout, run.id))
-        return run
+            heappush(self._deadlines, (run.start + job.timeout, run.id))
 
     def on_seen(self, worker: Worker, run_id: int) -> bool:
         """A worker says that it executes a run: say whether it should go on."""
@@ -128,7 +166,7 @@ class Crew:
         ending, worker.ending = worker.ending, None
         if ending is not None:
             job = ending.job
-            job.ending = None
+            job.claim = None
             if job.id in self.tree.jobs and job.group is None:
                 settle(job)
 
@@ -146,14 +184,21 @@ class Crew:
             return None
         return run
 
-    def on_end(self, worker: Worker, run_id: int, code: int, now: float) -> bool:
-        """A run has ended with an exit code; False if it is not that worker's run any more."""
+    def on_end(
+        self, worker: Worker, run_id: int, code: int, now: float, seconds: float = 0.0
+    ) -> bool:
+        """A run has ended with an exit code; False if it is not that worker's run any more.
+
+        It took `seconds`, if its node has measured that: after an outage of the server it is less
+        than what has passed here.
+        """
         run = worker.run
         if run is None or run.id != run_id:
             return False
         job = run.job
         job.run_done += 1
         self._close(run, FINISHED if code == 0 else ERROR, now, code)
+        run.duration = seconds or run.duration
         self._count_end(worker, code == 0)
         if code == 0:
             job.progress = 1.0
@@ -199,6 +244,11 @@ class Crew:
             if now - worker.ping_time > self.worker_timeout and worker.state in (WAITING, WORKING):
                 self._lost(worker, now)
 
+    def on_standstill(self, seconds: float) -> None:
+        """The server itself stood still: nobody was silent in a time when nobody could be heard."""
+        for worker in self.workers.values():
+            worker.ping_time += seconds
+
     def watch_deadline(self, job: Job) -> None:
         """A job's time limit was edited: look at its run when that is over."""
         if job.run is not None and job.timeout:
@@ -215,7 +265,7 @@ class Crew:
     def _lost(self, worker: Worker, now: float) -> None:
         if worker.run is not None:
             self._take_back(worker.run, LOST, now)
-        self.on_rest(worker)
+        self._rest_all(worker)
         worker.error += 1
         self._set_state(worker, TIMEOUT)
 
@@ -258,7 +308,21 @@ class Crew:
         processes would write the same files.
         """
         self.revoked[run.id] = run.worker
-        run.worker.ending = run.job.ending = run
+        run.worker.ending = run.job.claim = run
+
+    def _drop_claim(self, claim: Run) -> None:
+        """Let go of a run that keeps a job from others; its node is told to end it."""
+        if claim.state == RESERVED:
+            self.revoked[claim.id] = claim.worker
+            self.on_release(claim)
+        else:
+            self.on_rest(claim.worker)
+
+    def _rest_all(self, worker: Worker) -> None:
+        """Nobody waits any more for the word of a worker, on what it had or was handed ahead."""
+        self.on_rest(worker)
+        for run in list(worker.ahead.values()):
+            self._drop_claim(run)
 
     # --- orders about workers ---------------------------------------------------------------
 
@@ -276,24 +340,38 @@ class Crew:
         for worker in [self.worker(name) for name in names]:
             self._set_active(worker, True, now)
 
+    def on_pause_workers(self, names: list[str], now: float) -> None:
+        """Let workers take no more jobs; what they run goes on."""
+        for worker in [self.worker(name) for name in names]:
+            self._note_active(worker, False)
+
+    def on_drain_workers(self, names: list[str], now: float) -> None:
+        """Let workers take no more jobs, and leave when what they run is done."""
+        for worker in [self.worker(name) for name in names]:
+            self._note_active(worker, False, draining=True)
+
     def on_stop_workers(self, names: list[str], now: float) -> None:
         """Let workers take no more jobs, and end what they run; these tries do not count."""
         for worker in [self.worker(name) for name in names]:
             self._set_active(worker, False, now)
 
     def _set_active(self, worker: Worker, active: bool, now: float) -> None:
-        if worker.active != active:
-            worker.active = active
-            self.changes.workers[worker.name] = worker
+        self._note_active(worker, active)
         if not active and worker.run is not None:
             self._take_back(worker.run, STOPPED, now)
+
+    def _note_active(self, worker: Worker, active: bool, *, draining: bool = False) -> None:
+        if (worker.active, worker.draining) != (active, draining):
+            worker.active, worker.draining = active, draining
+            self.recall_node(worker.node)
+            self.changes.workers[worker.name] = worker
 
     def on_delete_workers(self, names: list[str], now: float) -> None:
         """Forget workers; what they run is given back."""
         for worker in [self.worker(name) for name in names]:
             if worker.run is not None:
                 self._take_back(worker.run, STOPPED, now)
-            self.on_rest(worker)  # nobody would wait for its word
+            self._rest_all(worker)
             if self.workers.pop(worker.name, None):
                 self.changes.workers.pop(worker.name, None)
                 self.changes.deleted_workers[worker.name] = None

@@ -18,7 +18,7 @@ from coalition.core.cycles import Plan, refuse_cycles
 from coalition.core.invariants import check_jobs, check_runs
 from coalition.core.loading import Loaded, load
 from coalition.core.model import Job
-from coalition.core.states import ERROR, FINAL, FINISHED, STOPPED
+from coalition.core.states import ERROR, FINAL, FINISHED, RESERVED, STOPPED
 from coalition.core.submission import Submission
 from coalition.core.tree import ancestors, leaves, subtree
 from coalition.errors import Cycle, Refused, UnknownDependency, UnknownParent
@@ -28,7 +28,7 @@ QUIET = 60.0
 
 PLAIN_FIELDS = frozenset(
     {"title", "dir", "environment", "timeout", "retry", "url", "user"}
-    | {"progress_pattern", "globalprogress"}
+    | {"progress_pattern", "globalprogress", "exclusive", "scratch"}
 )
 """Fields of a job whose change has no consequence in the tree."""
 
@@ -104,6 +104,7 @@ class Farm(Crew):
         plan = self._plan(edits)
         for id, edit in edits.items():
             self._check_command(self.tree.get(id), edit)
+        self.recall_jobs(edits)
         # First all leave, then all arrive: two jobs that change places never stand in each other.
         for id in plan.parents:
             self.tree.detach(self.tree.get(id))
@@ -188,8 +189,8 @@ class Farm(Crew):
                 self.tree.make_job(job)
         self.changes.edited_jobs[job.id] = job
 
-    @staticmethod
-    def _reorder(job: Job, edit: Edit) -> None:
+    def _reorder(self, job: Job, edit: Edit) -> None:
+        self.tree.version += 1
         ready.leave(job)
         ready.close(job)
         job.priority = edit.get("priority", job.priority)
@@ -222,6 +223,8 @@ class Farm(Crew):
     def _reset(self, job: Job, now: float) -> None:
         if job.run is not None:
             self._take_back(job.run, STOPPED, now)
+        if job.claim is not None and job.claim.state == RESERVED:
+            self.on_recall(job.claim)
         if job.start_time:
             self.changes.cleared_logs[job.id] = None
         job.run_done = 0
@@ -259,8 +262,8 @@ class Farm(Crew):
             for one in gone:
                 if one.run is not None:
                     self._take_back(one.run, STOPPED, now)
-                if one.ending is not None:
-                    self.on_rest(one.ending.worker)
+                if one.claim is not None:
+                    self._drop_claim(one.claim)
             self.tree.forget(job)
             for one in gone:
                 self._note_deleted(one.id)

@@ -46,8 +46,15 @@ def check_runs(crew: Crew) -> None:
         assert run.job is job and run.worker.run is run, f"run {run.id} is not its worker's"
         assert crew.workers[run.worker.name] is run.worker, f"run {run.id} of a stranger"
     for job in crew.tree.jobs.values():
-        ending = job.ending
-        assert ending is None or ending.worker.ending is ending, f"job {job.id} waits for nobody"
+        claim = job.claim
+        held = claim is None or claim is claim.worker.ending or claim.id in claim.worker.ahead
+        assert held, f"job {job.id} waits for nobody"
+    for run in crew.ahead.values():
+        assert run.worker.ahead.get(run.id) is run, f"run {run.id} is nobody's"
+        assert run.job.claim is run, f"run {run.id} has a job that does not know it"
+        assert crew.workers.get(run.worker.name) is run.worker, f"run {run.id} of a stranger"
+    handed = sum(len(worker.ahead) for worker in crew.workers.values())
+    assert handed == len(crew.ahead), "runs handed ahead and what workers have of them differ"
     for worker in crew.workers.values():
         if worker.run is None:
             assert worker.state != WORKING, f"worker {worker.name} works on nothing"
@@ -70,7 +77,7 @@ def _top_down(tree: Tree) -> list[Job]:
 
 
 def _check_leaf(job: Job) -> None:
-    ready = job.state == WAITING and not job.paused and job.ending is None
+    ready = job.state == WAITING and not job.paused and job.claim is None
     assert (job.queue is not None) == ready, f"job {job.id} ready {ready}, listed otherwise"
     if job.queue is not None:
         assert job.queue.words == job.words, f"job {job.id} stands in the queue of other words"

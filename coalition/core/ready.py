@@ -10,6 +10,7 @@ re-ordering or moving a group touches its own few entries, whatever is below it.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from coalition.core.affinity import NO_WORDS, Line, Words, join
 from coalition.core.model import Job
@@ -138,7 +139,7 @@ def is_open(node: Job) -> bool:
 
 def settle(job: Job) -> None:
     """Bring a job that is not a group into the index or out of it, as its state demands."""
-    if job.state == WAITING and not job.paused and job.ending is None:
+    if job.state == WAITING and not job.paused and job.claim is None:
         if job.queue is None and job.parent is not None:
             _enter(job)
     elif job.queue is not None:
@@ -242,6 +243,25 @@ def pick(root: Job, lines: tuple[Line, ...]) -> Job | None:
         if job is not None:
             return job
     return _descend_plain(root) if NO_WORDS in group.queues else None
+
+
+Rank = tuple[Any, ...]
+"""Where a job stands in the order of a worker's lines: the smaller one comes first."""
+
+
+def rank(job: Job, lines: tuple[Line, ...]) -> Rank:
+    """Give the rank of a job for lines one of which it fits, or that has no affinity."""
+    path: list[tuple[int, int]] = []
+    words = NO_WORDS
+    node: Job | None = job
+    while node is not None and node.id:
+        path.append((-node.priority, node.id))
+        words = join(words, node.words)
+        node = node.parent
+    place = len(lines)
+    if words:
+        place = next((i for i, line in enumerate(lines) if line.holds(words)), place)
+    return (place, *reversed(path))
 
 
 def _descend(node: Job, line: Line) -> Job | None:

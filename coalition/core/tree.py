@@ -68,6 +68,8 @@ class Tree:
         self.just_finished: set[int] = set()  # top-level jobs, until somebody takes note
         # Counts what could make a search for cycles out of date; who changes links raises it.
         self.links_version = 0
+        # Counts what holds jobs back or changes their order, beside their own ends.
+        self.version = 0
 
     def get(self, id: int) -> Job:
         """Find a job, or raise UnknownJob."""
@@ -102,6 +104,7 @@ class Tree:
         parent = job.parent
         assert parent is not None and parent.group is not None
         self.links_version += 1
+        self.version += 1
         leave(job) if job.group is None else close(job)
         self._count(job, -1)
         del parent.group.children[job.id]
@@ -124,6 +127,7 @@ class Tree:
 
     def make_group(self, job: Job) -> None:
         """Turn a job that has not run into a group of nothing."""
+        self.version += 1
         leave(job)
         parent = job.parent
         if parent is not None:
@@ -268,6 +272,7 @@ class Tree:
                 self._set_unmet(dependent, dependent.unmet - finished)
 
     def _set_unmet(self, job: Job, unmet: int) -> None:
+        self.version += unmet > job.unmet
         if bool(unmet) == bool(job.unmet):
             job.unmet = unmet
         elif job.group is not None:
@@ -290,6 +295,7 @@ class Tree:
         """Set or lift a job's or a group's own pause."""
         if job.paused == paused:
             return
+        self.version += 1
         close(job)
         job.paused = paused
         reopen(job) if job.group is not None else settle(job)

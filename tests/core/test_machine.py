@@ -35,9 +35,22 @@ def slow_pick(farm: Farm, worker: Worker) -> Job | None:
 
 
 def is_ready(job: Job) -> bool:
+    return is_startable(job) and job.claim is None
+
+
+def is_startable(job: Job) -> bool:
     above = [job, *ancestors(job)]
     held = any(j.paused or any(d.state != FINISHED for d in j.dependencies) for j in above)
-    return job.group is None and job.state == WAITING and not held and job.ending is None
+    return job.group is None and job.state == WAITING and not held
+
+
+def comes_before(one: Job, other: Job, worker: Worker) -> bool:
+    def key(job: Job) -> tuple[int, list[tuple[int, int]]]:
+        lines = worker.affinity.split("\n")
+        fits = [n for n, line in enumerate(lines) if requirement(job) <= parse_words(line)]
+        return fits[0] if requirement(job) and fits else len(lines), order_key(job)
+
+    return key(one) < key(other)
 
 
 def requirement(job: Job) -> frozenset[str]:
@@ -119,6 +132,37 @@ class FarmMachine(RuleBasedStateMachine):
             expected = slow_pick(self.farm, worker) if worker.active else None
             run = self.farm.on_pick(worker, self.now)
             assert (run.job if run else None) is expected
+
+    @rule(number=st.integers(0, 2))
+    def hand_ahead(self, number: int) -> None:
+        worker = self.farm.on_contact(f"w{number}", self.now)
+        expected = slow_pick(self.farm, worker) if worker.active else None
+        run = self.farm.on_reserve(worker, self.now)
+        assert (run.job if run else None) is expected
+
+    @precondition(lambda self: self.farm.ahead)
+    @rule(index=INDEX, number=st.integers(0, 2))
+    def begin(self, index: int, number: int) -> None:
+        run = [*self.farm.ahead.values()][index % len(self.farm.ahead)]
+        worker = self.farm.on_contact(f"w{number}", self.now)
+        runs = worker.run is None and not run.recalled and is_startable(run.job)
+        assert self.farm.on_begin(run, worker, self.now) == runs
+        assert (worker.run is run) == runs
+
+    @precondition(lambda self: self.farm.ahead)
+    @rule(index=INDEX)
+    def release(self, index: int) -> None:
+        self.farm.on_release([*self.farm.ahead.values()][index % len(self.farm.ahead)])
+
+    @rule()
+    def look_ahead(self) -> None:
+        """What is handed ahead may begin, and nothing that waits for its worker comes before it."""
+        self.farm.look_ahead()
+        for run in self.farm.ahead.values():
+            best = slow_pick(self.farm, run.worker)
+            if not run.recalled:
+                assert is_startable(run.job)
+                assert best is None or not comes_before(best, run.job, run.worker)
 
     @precondition(lambda self: self.farm.runs)
     @rule(index=INDEX, code=st.integers(0, 1))

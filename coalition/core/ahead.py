@@ -1,0 +1,140 @@
+"""Jobs handed to a node ahead of its idle workers, so that short ones need no round trip each.
+
+Such a job is still WAITING to everybody, but nobody else can get it. It is wanted back as soon as
+it may not run any more, or something of higher order waits for the same workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from coalition.core.affinity import Line
+from coalition.core.changes import Changes
+from coalition.core.model import Job, Run, Worker
+from coalition.core.ready import Rank, is_open, pick, rank, settle
+from coalition.core.states import RESERVED, WAITING
+from coalition.core.tree import Tree, ancestors
+
+Lines = tuple[Line, ...]
+
+
+class Ahead:
+    """The part of the farm that is handed ahead, on top of the tree."""
+
+    def __init__(self, changes: Changes) -> None:
+        """Start with an empty tree."""
+        self.changes = changes
+        self.tree = Tree(changes)
+        self.next_run = 1
+        # Runs taken from their workers that these have still to be told of: run number -> worker.
+        self.revoked: dict[int, Worker] = {}
+        self.ahead: dict[int, Run] = {}
+        self._last: dict[Lines, Rank] = {}  # no job handed ahead for these lines ranks after it
+        self._seen_version = 0
+
+    def new_run(self, job: Job, worker: Worker, now: float) -> Run:
+        """Make a run with a number that was never given."""
+        run = Run(self.next_run, job, worker, now)
+        self.next_run += 1
+        self.changes.new_runs[run.id] = run
+        return run
+
+    def on_reserve(self, worker: Worker, now: float) -> Run | None:
+        """Hand the job that a worker would get next to its node, ahead of time, if there is one.
+
+        An exclusive job is not handed ahead: nobody could say when its time without the server
+        began.
+        """
+        job = pick(self.tree.root, worker.lines) if worker.active else None
+        if job is None or job.exclusive:
+            return None
+        place = rank(job, worker.lines)
+        self._last[worker.lines] = max(place, self._last.get(worker.lines, place))
+        run = self.new_run(job, worker, now)
+        run.state = RESERVED
+        self.hold(run)
+        return run
+
+    def hold(self, run: Run) -> None:
+        """Keep a run's job for the node that it was handed to."""
+        run.job.claim = run.worker.ahead[run.id] = self.ahead[run.id] = run
+        settle(run.job)
+
+    def let_go(self, run: Run) -> None:
+        """Note that a run is not handed ahead any more."""
+        del self.ahead[run.id], run.worker.ahead[run.id]
+        run.job.claim = None
+        if not self.ahead:
+            self._last.clear()
+
+    def on_release(self, run: Run) -> None:
+        """Its node does not have a run that was handed ahead: its job may go to another."""
+        self.let_go(run)
+        self.changes.dropped_runs[run.id] = None
+        job = run.job
+        if job.id in self.tree.jobs and job.group is None:
+            settle(job)
+
+    def on_recall(self, run: Run) -> None:
+        """Want a run back; the job is kept from others until its node says that it is gone."""
+        if not run.recalled:
+            run.recalled = True
+            self.revoked[run.id] = run.worker
+
+    def recall_node(self, node: str) -> None:
+        """Want back whatever was handed ahead to a node, whose workers have changed."""
+        self._recall(lambda run: run.worker.node == node)
+
+    def recall_jobs(self, ids: Iterable[int]) -> None:
+        """Want jobs and all below them back."""
+        if self.ahead:
+            wanted = set(ids)
+            self._recall(lambda run: not wanted.isdisjoint(_path(run.job)))
+
+    def _recall(self, chosen: Callable[[Run], bool]) -> None:
+        for run in self.ahead.values():
+            if chosen(run):
+                self.on_recall(run)
+
+    # --- is the order still right? ----------------------------------------------------------
+
+    def look_ahead(self) -> None:
+        """Want back what may not run any more, and what would run before its turn.
+
+        Whoever changes the order of jobs, or what holds them, raises the tree's version.
+        """
+        if not self.ahead:
+            return
+        if self._seen_version != self.tree.version:
+            self._seen_version = self.tree.version
+            self._recall(lambda run: not may_begin(run))
+            self._last = self._last_ranks()
+        for lines, last in list(self._last.items()):
+            best = pick(self.tree.root, lines)
+            if best is not None and rank(best, lines) < last:
+                self._recall_behind(lines, rank(best, lines))
+
+    def _last_ranks(self) -> dict[Lines, Rank]:
+        last: dict[Lines, Rank] = {}
+        for run in self.ahead.values():
+            lines = run.worker.lines
+            place = rank(run.job, lines)
+            if not run.recalled:
+                last[lines] = max(place, last.get(lines, place))
+        return last
+
+    def _recall_behind(self, lines: Lines, place: Rank) -> None:
+        self._recall(lambda run: run.worker.lines == lines and rank(run.job, lines) > place)
+        self._last = self._last_ranks()
+
+
+def may_begin(run: Run) -> bool:
+    """Say whether a run that was handed ahead may begin now."""
+    job = run.job
+    if run.recalled or job.group is not None or job.state != WAITING or job.paused:
+        return False
+    return all(is_open(group) for group in ancestors(job))
+
+
+def _path(job: Job) -> list[int]:
+    return [job.id, *(group.id for group in ancestors(job))]
