@@ -24,6 +24,9 @@ LONGEST_WAIT = 20.0
 
 NODE_PATH = "/workers/node"
 
+MAXLOG = 256 * 1024 * 1024
+"""Bytes of a run's log that are kept as they are, unless the server is told otherwise."""
+
 LONGEST_TEXT = 100_000
 """Characters of any text of a job: Linux takes no longer command, and a row must fit into one
 packet of a MySQL server."""
@@ -36,6 +39,7 @@ ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**32)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 LONGEST_NAME = 255
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+ShortText = Annotated[str, Meta(max_length=LONGEST_NAME)]
 Environment = Text | dict[str, str]
 Dependencies = str | list[int | str]
 
@@ -60,6 +64,8 @@ class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     progress_pattern: Text | None = ""
     localprogress: Text | None = ""
     globalprogress: Text | None = ""
+    exclusive: bool = False
+    scratch: bool = False
     key: str | None = None
     children: list[msgspec.Raw] | None = None
 
@@ -84,6 +90,8 @@ class JobEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
     progress_pattern: Text | UnsetType = UNSET
     localprogress: Text | UnsetType = UNSET
     globalprogress: Text | UnsetType = UNSET
+    exclusive: bool | UnsetType = UNSET
+    scratch: bool | UnsetType = UNSET
 
 
 class WorkerEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -117,33 +125,42 @@ class Load(Struct, omit_defaults=True):
 class Host(Struct, omit_defaults=True):
     """What a node is; sent with the first report and whenever it changed."""
 
-    hostname: Text = ""
-    os: Text = ""
+    hostname: ShortText = ""
+    os: ShortText = ""
     cores: Count = 0
-    version: str = ""
+    memory: Count = 0
+    """MB in all."""
+    version: ShortText = ""
 
 
 class Slot(Struct, omit_defaults=True):
     """One worker of a node: `run` is the run it has (0: idle). `affinity` is announced by -a.
 
-    `last` is the highest run number it ever held; the server numbers on from there.
+    `last` is the highest run number it ever held; the server numbers on from there. One that is
+    `resting` wants no job for now.
     """
 
     name: Name
     run: Count = 0
     last: Count = 0
     affinity: Text = ""
+    resting: bool = False
 
 
 class End(Struct, omit_defaults=True):
     """A run has ended. `code` is the exit code, negative for a signal.
 
-    `again` asks for another try that does not count: the node had to end the run itself.
+    `again` asks for another try that does not count: the node had to end the run itself. `seconds`
+    is how long it took, `ago` how long before the report it ended, both by the node's clock.
+    `worker` is the one that had it, of which the server need not have heard before.
     """
 
     run: Count
     code: ExitCode = 0
     again: bool = False
+    worker: str = ""
+    seconds: Seconds = 0
+    ago: Seconds = 0
 
 
 class Chunk(Struct):
@@ -159,7 +176,6 @@ class Report(Struct, omit_defaults=True):
 
     node: Name
     workers: list[Slot]
-    """Those that want to be spoken of: one that is missing is neither idle nor busy."""
     ends: list[End] = []
     logs: list[Chunk] = []
     load: Load | None = None
@@ -172,6 +188,10 @@ class Report(Struct, omit_defaults=True):
     """Counts the reports of a session: one that was overtaken by a later one is passed over."""
     leaving: bool = False
     """No more work, please: idle workers are leaving, the running ones finish."""
+    ahead: list[Count] = []
+    """Runs handed ahead that the node still has, begun or not, beside those in workers and ends."""
+    last: Count = 0
+    """The highest number of a run that was ever handed ahead to this session."""
 
 
 class Start(Struct, omit_defaults=True):
@@ -184,6 +204,15 @@ class Start(Struct, omit_defaults=True):
     dir: str = "."
     user: str = ""
     environment: str = ""
+    exclusive: bool = False
+    scratch: bool = False
+
+
+class Ahead(Struct):
+    """Runs for whichever of these workers is idle next, in this order."""
+
+    workers: list[str]
+    starts: list[Start]
 
 
 class Orders(Struct, omit_defaults=True):
@@ -198,6 +227,21 @@ class Orders(Struct, omit_defaults=True):
     """Run to the number of its log bytes that are safe: forget those."""
     wait: float = LONGEST_WAIT
     """Seconds the server will hold the next report at most."""
+    ahead: list[Ahead] = []
+    """Runs to begin without asking as soon as one of their workers is idle."""
+    timeout: float = 60.0
+    """Seconds of silence after which the server takes a worker for lost."""
+    maxlog: int = MAXLOG
+    """Bytes of a run's log that are kept as they are; of more the middle is left out."""
+    drain: list[str] = []
+    """Workers that take no more: the node leaves when all of its workers are such."""
+
+
+class Health(Struct):
+    """How the server is: answer of GET /health, with status 503 if it is not well."""
+
+    ok: bool
+    reasons: list[str]
 
 
 class ErrorBody(Struct):

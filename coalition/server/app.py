@@ -55,12 +55,12 @@ class App:
         self._readers = ThreadPool(1, READERS, "readers")
         farm = Farm(Changes(), config.timeout)
         self._load(farm)
-        logs = self._logs = JobLogs(config.logs)
+        logs = self._logs = JobLogs(config.logs, config.maxlogsize)
         self._removing = False
         self.journal: Journal[writing.Batch] = Journal(
             clock, farm.changes, writing.snapshot, self._write, self._committed, self._crash
         )
-        nodes = Nodes(clock, farm, logs, self.journal.durable)
+        nodes = Nodes(clock, farm, logs, self.journal.durable, config.maxlogsize)
         self.service = Service(clock, farm, self.journal, logs, nodes, self._read)
         self._site = make_site(self.service, public, config.maxbody)
         self._ports: list[Any] = []

@@ -7,7 +7,6 @@ parts are noticed across a crash of the server, without a second record that cou
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -15,14 +14,17 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import re2
 
+from coalition import wire
 from coalition.core.changes import Changes
 from coalition.core.model import Run
 from coalition.core.progress import Compile, Meter, Regex
-from coalition.core.states import WORKING
+from coalition.core.states import RESERVED
 from coalition.errors import BadRequest
+from coalition.server.section import CUT, Section
 
 log = logging.getLogger(__name__)
 
@@ -50,31 +52,30 @@ def compile_pattern(text: bytes) -> Regex:
     return regex
 
 
+PIECE = 1024 * 1024
+"""Bytes of a log that are looked through at once for the head of a run."""
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+"""How a log is opened, for each write: to keep it open would save 2 us of the 25 of a short run.
+Windows would write a carriage return before each newline, if it were not told that it is binary."""
+
 AT_ONCE = 200
 """Files removed in one turn: more would keep the reactor for longer than a few milliseconds."""
-
-
-class _Section:
-    """The part of a log file that belongs to a run that goes on."""
-
-    __slots__ = ("base", "line_open", "meter", "size")
-
-    def __init__(self, base: int, size: int, line_open: bool, meter: Meter) -> None:
-        self.base = base  # offset in the file of the first byte of output
-        self.size = size  # bytes of output that have arrived
-        self.line_open = line_open  # the last one was not a newline
-        self.meter = meter
 
 
 class JobLogs:
     """The folder of the logs."""
 
-    def __init__(self, folder: Path, compile: Compile = compile_pattern) -> None:
-        """Use a folder, which is made if it is missing."""
+    def __init__(
+        self, folder: Path, limit: int = wire.MAXLOG, compile: Compile = compile_pattern
+    ) -> None:
+        """Use a folder, which is made if it is missing; keep `limit` bytes of a run's log."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = str(folder)
+        self._limit = limit
         self._compile = compile
-        self._sections: dict[int, _Section] = {}
+        self._sections: dict[int, Section] = {}
+        self._first_run: int | None = None  # number of the first one that this server has begun
         self._doomed: dict[int, None] = {}  # jobs whose old log is still to be removed
         self.trouble: str | None = None  # why the last write failed
 
@@ -93,67 +94,67 @@ class JobLogs:
         disk does not take is not counted. Gives the number of bytes that have arrived, and
         progress and local progress where they were told.
         """
-        section = self._sections.get(run.id) or self._find(run)
-        if section is None:
-            return 0, None, None
-        have = section.size
-        fresh = data if offset is None or offset == have else data[max(0, have - offset) :]
-        if not fresh or (offset is not None and offset > have):
-            return have, None, None
-        if self._write(run.job_id, fresh) is None:
-            return have, None, None
-        section.size += len(fresh)
-        section.line_open = not fresh.endswith(b"\n")
+        section = self._section(run)
+        fresh = section.fresh(offset, data)
+        if not fresh or not self._write(run, section, section.text(offset, fresh)):
+            return section.size, None, None
+        section.take(offset, fresh)
         return section.size, *section.meter.feed(fresh)
 
     def on_committed(self, changes: Changes) -> None:
-        """Write heads and tails of runs; what was cleared is removed by remove_some()."""
-        for run in changes.finished_runs.values():
-            if run.id not in changes.new_runs:
-                self._end(run)
-        self._doomed.update(changes.cleared_logs)
-        for run in changes.new_runs.values():
-            if run.job_id not in changes.deleted_jobs:
-                self._begin(run)
-                if run.state != WORKING:
-                    self._end(run)
+        """Write heads and tails of runs; what was cleared is removed by remove_some().
 
-    def _begin(self, run: Run) -> None:
-        command = run.job.command.replace("\n", "\\n")
-        head = f"{_head(run.id)} on {run.worker.name} at {_date(run.start)}: {command}\n"
-        end = self._write(run.job_id, head.encode(errors="replace"))
-        if end is not None:
-            self._sections[run.id] = _Section(end, 0, False, self._meter(run))
+        A tail is not written earlier: it would be there although the run had never ended, should
+        the server be killed before the commit.
+        """
+        new, ended = changes.new_runs, changes.finished_runs
+        if self._first_run is None and new:
+            self._first_run = min(new)
+        begun = {**new, **changes.begun_runs}
+        for run in ended.values():
+            if run.id not in begun:
+                self._end(run)
+        # What began together with these did so after its job was reset.
+        self._doomed.update(changes.cleared_logs)
+        for run in begun.values():
+            if run.job_id in changes.deleted_jobs:
+                self._sections.pop(run.id, None)
+            elif run.id in ended:
+                self._end(run)
+            elif run.state != RESERVED:
+                self._write(run, self._section(run), b"")
 
     def _end(self, run: Run) -> None:
-        section = self._sections.pop(run.id, None)
-        if not os.path.exists(self.path(run.job_id)):
-            return
-        open_line = "\n" if section is not None and section.line_open else ""
+        section = self._section(run)
+        del self._sections[run.id]
         code = "no exit code" if run.code is None else f"exit code {run.code}"
         end = run.start + run.duration
         tail = f"{_head(run.id)} {run.state} at {_date(end)}, {run.duration:.3f} s, {code}\n"
-        self._write(run.job_id, (open_line + tail).encode())
+        self._write(run, section, section.rest() + tail.encode())
 
-    def _write(self, job_id: int, data: bytes) -> int | None:
-        """Append to a job's file; give its size then, or None if the disk does not take it."""
+    def _write(self, run: Run, section: Section, text: bytes) -> bool:
+        """Append to the file of a run's job, its head first; False if the disk does not take it."""
+        if not section.has_head:
+            text = _head_line(run) + text
+        if not text:
+            return True
         try:
-            size = self._append(job_id, data)
+            self._append(run.job_id, text)
         except OSError as error:
             if self.trouble is None:
-                log.error("the log of job %d cannot be written: %s", job_id, error)
+                log.error("the log of job %d cannot be written: %s", run.job_id, error)
             self.trouble = str(error)
-            return None
+            return False
         self.trouble = None
-        return size
+        section.has_head = True
+        return True
 
-    def _append(self, job_id: int, data: bytes) -> int:
-        file = os.open(self.path(job_id), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    def _append(self, job_id: int, data: bytes) -> None:
+        file = os.open(self.path(job_id), APPEND, 0o666)
         try:
             written = os.write(file, data)
             while written < len(data):
                 written += _write_rest(file, data, written)
-            return os.lseek(file, 0, os.SEEK_CUR)
         finally:
             os.close(file)
 
@@ -188,27 +189,44 @@ class JobLogs:
             log.warning("job %d has a progress pattern that cannot be used", job.id)
             return Meter("", "", self._compile)
 
-    def _find(self, run: Run) -> _Section | None:
-        """Find the section of a run that began before this server was started, or begin it."""
-        head = f"{_head(run.id)} on ".encode()
-        base = size = 0
-        last = b"\n"
+    def _section(self, run: Run) -> Section:
+        """Give the section of a run that goes on; what an earlier server had of it is found."""
+        section = self._sections.get(run.id)
+        if section is None:
+            section = self._sections[run.id] = Section(self._limit, self._meter(run))
+            if self._first_run is None or run.id < self._first_run:
+                self._find(run, section)
+        return section
+
+    def _find(self, run: Run, section: Section) -> None:
         try:
-            with (
-                open(self.path(run.job_id), "rb") as file,
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-            ):
-                at = text.find(head)
-                if at >= 0:
-                    base = text.find(b"\n", at) + 1
-                    size, last = len(text) - base, text[-1:]
-        except (OSError, ValueError):  # mmap refuses an empty file
-            pass
-        if not base:
-            self._begin(run)
-        else:
-            self._sections[run.id] = _Section(base, size, last != b"\n", self._meter(run))
-        return self._sections.get(run.id)
+            with open(self.path(run.job_id), "rb") as file:
+                base = _end_of_line(file, f"{_head(run.id)} on ".encode())
+                if base:
+                    size = file.seek(0, os.SEEK_END) - base
+                    file.seek(max(base, base + size - len(CUT)))
+                    section.find_again(size, file.read(), by_offset=bool(run.worker.node))
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                log.error("the log of job %d cannot be read: %s", run.job_id, error)
+
+
+def _end_of_line(file: BinaryIO, start: bytes) -> int:
+    """Give where the line that begins with `start` ends, 0 if there is none that is complete.
+
+    The file is not mapped: one of a few hundred MB would count as memory of the server.
+    """
+    before, position = b"", 0
+    while piece := file.read(PIECE):
+        text = before + piece
+        at = text.find(start)
+        if at >= 0:
+            file.seek(position + at)
+            line = file.readline()
+            return file.tell() if line.endswith(b"\n") else 0
+        before = text[-len(start) :]
+        position += len(text) - len(before)
+    return 0
 
 
 def _write_rest(file: int, data: bytes, written: int) -> int:
@@ -218,6 +236,12 @@ def _write_rest(file: int, data: bytes, written: int) -> int:
     except OSError:
         os.ftruncate(file, os.fstat(file).st_size - written)
         raise
+
+
+def _head_line(run: Run) -> bytes:
+    command = run.job.command.replace("\n", "\\n")
+    head = f"{_head(run.id)} on {run.worker.name} at {_date(run.start)}: {command}\n"
+    return head.encode(errors="replace")
 
 
 def _head(run_id: int) -> str:

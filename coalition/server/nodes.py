@@ -1,18 +1,18 @@
-"""Protocol 2: what a node reports for its workers, and the requests of nodes held open for news."""
+"""Protocol 2: the nodes, whose requests are held open until there is news for them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
 
-import msgspec
 from twisted.internet.defer import Deferred
 
 from coalition import wire
 from coalition.core.affinity import Line
 from coalition.core.farm import Farm
-from coalition.core.model import Run, Worker
+from coalition.core.model import Worker
 from coalition.server.joblog import JobLogs
+from coalition.server.reports import Reports, alike, start_order
 from coalition.server.slices import Clock, later
 
 log = logging.getLogger(__name__)
@@ -20,11 +20,21 @@ log = logging.getLogger(__name__)
 FULL_DISK = 1.0
 """Seconds before a node is told that its log was not taken: it sends it again at once."""
 
+HORIZON = 0.03
+"""Seconds of work that a node is handed ahead of its idle workers: what it ends between a report
+and the answer, and a little more."""
+
+MOST_AHEAD = 64
+"""Jobs that are handed ahead to a node at most."""
+
+NEWEST = 0.2
+"""Weight of a report's runs in a node's pace: some tens of short runs bring it to theirs."""
+
 
 class Node:
     """A worker.py process: its held request and the orders that gather for it."""
 
-    __slots__ = ("held", "idle", "number", "orders", "session", "timer")
+    __slots__ = ("held", "idle", "number", "orders", "pace", "session", "tags", "timer")
 
     def __init__(self) -> None:
         self.session = ""
@@ -33,22 +43,43 @@ class Node:
         self.timer: object | None = None
         self.orders = wire.Orders()
         self.idle: list[Worker] = []  # those a held request offers
+        self.tags: frozenset[str] = frozenset()  # by which jobs can call its workers
+        self.pace = 0.0  # seconds that its runs took of late, 0 before any has ended
+
+    def note_pace(self, ends: list[wire.End]) -> None:
+        """Learn from the runs that have ended how long those to come will take."""
+        if ends:
+            newest = sum(end.seconds for end in ends) / len(ends)
+            self.pace += (newest - self.pace) * (NEWEST if self.pace else 1.0)
+
+    def ahead(self, workers: int) -> int:
+        """Give how many jobs should be on their way to so many workers before they are idle."""
+        return min(MOST_AHEAD, int(workers * HORIZON / self.pace)) if self.pace else 0
 
 
 class Nodes:
     """All nodes, and the idle workers whose nodes wait for a job."""
 
     def __init__(
-        self, clock: Clock, farm: Farm, logs: JobLogs, saved: Callable[[], Deferred[None]]
+        self,
+        clock: Clock,
+        farm: Farm,
+        logs: JobLogs,
+        saved: Callable[[], Deferred[None]],
+        maxlog: int = wire.MAXLOG,
     ) -> None:
-        """Serve nodes; `saved` waits until what was decided is durable."""
+        """Serve nodes; `saved` waits until what was decided is durable, `maxlog` is for them."""
         self._clock = clock
         self._farm = farm
         self._logs = logs
+        self._reports = Reports(farm, logs)
         self._saved = saved
+        self._maxlog = maxlog
         self._nodes: dict[str, Node] = {}
         # Idle workers that wait, by their affinity lines: one failed pick speaks for all of a kind.
         self._waiting: dict[tuple[Line, ...], dict[str, Worker]] = {}
+        # The same by the words by which a job can call them.
+        self._tagged: dict[str, dict[str, Worker]] = {}
         self._looking = False
         # No held request may outlast the silence after which its workers would be lost.
         self.longest_wait = min(wire.LONGEST_WAIT, farm.worker_timeout / 3)
@@ -57,110 +88,60 @@ class Nodes:
         """Take in a report, and give its node's orders when there are some or the wait is over."""
         node = self._nodes.setdefault(report.node, Node())
         if node.session == report.session and report.number < node.number:
-            return wire.Orders(wait=self.longest_wait)
+            return self._new_orders()
         node.session, node.number = report.session, report.number
         self._wake(node)
-        orders = node.orders = wire.Orders(wait=self.longest_wait)
-        self._take_logs(report, orders, now, ip)
-        missing = {c.run for c in report.logs if orders.logs[c.run] < c.offset + len(c.data)}
-        self._take_ends(report, orders, now, missing)
-        idle = self._take_slots(report, orders, now)
+        orders = node.orders = self._new_orders()
+        idle = self._reports.take(report, orders, now, ip)
+        orders.drain = self._draining(report.workers)
+        node.note_pace(report.ends)
+        node.tags = self._tags(report)
+        if not idle and not report.leaving:
+            self._hand_ahead(node, report, orders, now)
         self.look()
-        if not (orders.start or orders.kill or orders.ended) and report.wait > 0:
+        if not _has_news(report, orders) and report.wait > 0:
             await self._hold(node, idle, min(report.wait, self.longest_wait))
-        if orders.start or orders.kill or orders.ended:
+            orders.drain = self._draining(report.workers)
+        if _has_news(report, orders):
             await self._saved()
-        elif missing and self._logs.trouble is not None:
+        elif self._logs.trouble is not None and _is_missing(report, orders):
             await later(self._clock, FULL_DISK)
         return orders
+
+    def _new_orders(self) -> wire.Orders:
+        timeout = self._farm.worker_timeout
+        return wire.Orders(wait=self.longest_wait, timeout=timeout, maxlog=self._maxlog)
+
+    def _tags(self, report: wire.Report) -> frozenset[str]:
+        workers = self._farm.workers
+        return frozenset().union(*(workers[slot.name].tags for slot in report.workers))
+
+    def _draining(self, slots: list[wire.Slot]) -> list[str]:
+        workers = (self._farm.workers.get(slot.name) for slot in slots)
+        return [worker.name for worker in workers if worker is not None and worker.draining]
+
+    def _hand_ahead(self, node: Node, report: wire.Report, orders: wire.Orders, now: float) -> None:
+        """Hand jobs ahead to a node whose workers are busy with short ones."""
+        if any(not words.isdisjoint(node.tags) for words in self._farm.called()):
+            return  # a worker that never asks would not hear of what calls it
+        workers = [self._farm.workers[slot.name] for slot in report.workers if not slot.resting]
+        room = node.ahead(len(workers)) - sum(len(worker.ahead) for worker in workers)
+        kinds = {worker.lines: worker for worker in workers if worker.active}
+        for worker in kinds.values():
+            starts: list[wire.Start] = []
+            while len(starts) < room // len(kinds):
+                run = self._farm.on_reserve(worker, now)
+                if run is None:
+                    break
+                starts.append(start_order(run))
+            if starts:
+                orders.ahead.append(wire.Ahead(alike(self._farm, report, worker), starts))
 
     def drop(self, report: wire.Report) -> None:
         """A node has hung up while its request was held."""
         node = self._nodes.get(report.node)
         if node is not None and node.session == report.session and node.number == report.number:
             self._wake(node)
-
-    # --- what a report says ---------------------------------------------------------------
-
-    def _take_logs(self, report: wire.Report, orders: wire.Orders, now: float, ip: str) -> None:
-        farm = self._farm
-        farm.on_numbers(max((max(slot.last, slot.run) for slot in report.workers), default=0))
-        for slot in report.workers:
-            worker = farm.on_contact(slot.name, now, ip, report.node)
-            farm.on_announce(worker, slot.affinity)
-            if report.load is not None:
-                worker.cpu = msgspec.json.encode(report.load.cpu).decode()
-                worker.free_memory = report.load.free_memory
-                worker.total_memory = report.load.total_memory
-            if report.host is not None:
-                worker.host = report.host.hostname
-        for chunk in report.logs:
-            run = farm.runs.get(chunk.run)
-            if run is None or run.worker.node != report.node:
-                orders.logs[chunk.run] = chunk.offset + len(chunk.data)  # nobody wants it
-                continue
-            have, progress, local = self._logs.append(run, chunk.offset, chunk.data)
-            orders.logs[chunk.run] = have
-            farm.on_progress(run, progress, local)
-
-    def _take_ends(
-        self, report: wire.Report, orders: wire.Orders, now: float, missing: set[int]
-    ) -> None:
-        """Take the ends, but for runs of whose log something is `missing`: they come again."""
-        farm = self._farm
-        for end in report.ends:
-            if end.run in missing:
-                continue
-            run = farm.runs.get(end.run)
-            if run is not None and run.worker.node == report.node:
-                if end.again:
-                    farm.on_give_back(run.worker, end.run, now)
-                    farm.revoked.pop(end.run, None)
-                else:
-                    farm.on_end(run.worker, end.run, end.code, now)
-            orders.ended.append(end.run)
-
-    def _take_slots(self, report: wire.Report, orders: wire.Orders, now: float) -> list[Worker]:
-        """Say what each worker should do; give those that have nothing to do."""
-        farm = self._farm
-        ended = {end.run for end in report.ends}
-        idle: list[Worker] = []
-        for slot in report.workers:
-            worker = farm.workers[slot.name]
-            if slot.run:
-                if worker.ending is not None and worker.ending.id != slot.run:
-                    farm.on_rest(worker)
-                if not farm.on_seen(worker, slot.run) and slot.run not in ended:
-                    orders.kill.append(slot.run)
-                    farm.revoked.pop(slot.run, None)
-                continue
-            unseen = self._unseen(worker, slot)
-            if unseen:
-                orders.kill.append(unseen)
-                continue
-            run = farm.on_idle(worker, now, slot.last)
-            if run is None and report.leaving:
-                farm.on_leave(worker)
-            elif run is None:
-                run = farm.on_pick(worker, now)
-            if run is not None:
-                orders.start.append(start_order(run))
-            elif not report.leaving:
-                idle.append(worker)
-        return idle
-
-    @staticmethod
-    def _unseen(worker: Worker, slot: wire.Slot) -> int:
-        """Give the run that was taken back before its worker had it, 0 if there is none.
-
-        Its start may still be on the way, sent with an earlier answer: the node is told once to end
-        it, and only what it says after that means that it has nothing.
-        """
-        ending = worker.ending
-        if ending is None or slot.last >= ending.id or worker.seen_run == ending.id:
-            return 0
-        worker.seen_run = ending.id
-        return ending.id
 
     # --- held requests --------------------------------------------------------------------
 
@@ -170,6 +151,8 @@ class Nodes:
         node.idle = idle
         for worker in idle:
             self._waiting.setdefault(worker.lines, {})[worker.name] = worker
+            for tag in worker.tags:
+                self._tagged.setdefault(tag, {})[worker.name] = worker
         timer = self._clock.callLater(wait, self._wake, node)
         await held
         if timer.active():
@@ -186,6 +169,11 @@ class Nodes:
         held.callback(None)
 
     def _forget(self, worker: Worker) -> None:
+        for tag in worker.tags:
+            alike = self._tagged.get(tag, {})
+            alike.pop(worker.name, None)
+            if not alike:
+                self._tagged.pop(tag, None)
         for lines in list(self._waiting):
             alike = self._waiting[lines]
             if alike.pop(worker.name, None) is not None:
@@ -202,6 +190,8 @@ class Nodes:
     def _look(self) -> None:
         self._looking = False
         farm = self._farm
+        farm.look_ahead()
+        self._clear_the_way()
         woken: dict[str, Node] = {}
         revoked, farm.revoked = farm.revoked, {}
         for run_id, worker in revoked.items():
@@ -210,10 +200,25 @@ class Nodes:
                 node.orders.kill.append(run_id)
                 woken[worker.node] = node
         now = self._clock.seconds()
+        self._call_by_name(now, woken)
         for lines in list(self._waiting):
             self._hand_out(list(self._waiting[lines].values()), now, woken)
         for node in woken.values():
             self._wake(node)
+
+    def _clear_the_way(self) -> None:
+        """Call back what was handed ahead to nodes one of whose workers a job calls by its name."""
+        for words in self._farm.called():
+            for name in {run.worker.node for run in self._farm.ahead.values()}:
+                if name in self._nodes and not words.isdisjoint(self._nodes[name].tags):
+                    self._farm.recall_node(name)
+
+    def _call_by_name(self, now: float, woken: dict[str, Node]) -> None:
+        """Give jobs that call workers by their names to these."""
+        for words in self._farm.called():
+            for tag in words:
+                for worker in list(self._tagged.get(tag, {}).values()):
+                    self._hand_out([worker], now, woken)
 
     def _hand_out(self, alike: Iterable[Worker], now: float, woken: dict[str, Node]) -> None:
         for worker in alike:
@@ -243,15 +248,12 @@ class Nodes:
             self._wake(node)
 
 
-def start_order(run: Run) -> wire.Start:
-    """Say what a node has to execute."""
-    job = run.job
-    return wire.Start(
-        worker=run.worker.name,
-        run=run.id,
-        job=job.id,
-        command=job.command,
-        dir=job.dir,
-        user=job.user,
-        environment=job.environment,
-    )
+def _has_news(report: wire.Report, orders: wire.Orders) -> bool:
+    known = {slot.name for slot in report.workers if slot.resting}
+    fresh = not known.issuperset(orders.drain)
+    return bool(orders.start or orders.kill or orders.ended or orders.ahead or fresh)
+
+
+def _is_missing(report: wire.Report, orders: wire.Orders) -> bool:
+    """Say whether something of the logs in a report was not taken."""
+    return any(orders.logs.get(c.run, 0) < c.offset + len(c.data) for c in report.logs)

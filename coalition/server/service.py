@@ -23,7 +23,8 @@ from coalition.server import answers
 from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
-from coalition.server.nodes import Nodes, start_order
+from coalition.server.nodes import Nodes
+from coalition.server.reports import start_order
 from coalition.server.slices import Clock, in_slices
 from coalition.server.submitting import Wanted, is_id
 from coalition.store import loading, reading
@@ -301,25 +302,17 @@ class Service:
 
     async def edit_workers(self, who: Who, edits: dict[str, dict[str, object]]) -> int:
         """Change affinity lines or the active flag of workers."""
-        return await self._order_workers(edits, self.farm.on_edit_workers, edits)
-
-    async def start_workers(self, who: Who, names: list[str]) -> int:
-        """Let workers take jobs again."""
-        return await self._order_workers(names, self.farm.on_start_workers, names)
-
-    async def stop_workers(self, who: Who, names: list[str]) -> int:
-        """Let workers take no more jobs, and end what they run."""
-        return await self._order_workers(names, self.farm.on_stop_workers, names)
-
-    async def delete_workers(self, who: Who, names: list[str]) -> int:
-        """Forget workers."""
-        return await self._order_workers(names, self.farm.on_delete_workers, names)
-
-    async def _order_workers(
-        self, names: Iterable[str], order: Callable[[Any, float], None], what: object
-    ) -> int:
         self._check_open()
-        order(what, self._now())
+        self.farm.on_edit_workers(edits, self._now())
+        self.nodes.refresh(edits)
+        return await self._saved(1)
+
+    async def order_workers(
+        self, who: Who, order: Callable[[Farm, list[str], float], None], names: list[str]
+    ) -> int:
+        """Carry out one of the farm's orders (Farm.on_stop_workers ...) on workers."""
+        self._check_open()
+        order(self.farm, names, self._now())
         self.nodes.refresh(names)
         return await self._saved(1)
 

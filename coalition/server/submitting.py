@@ -174,6 +174,8 @@ def _make_job(id: int, spec: NewJob) -> Job:
         progress_pattern=spec.progress_pattern or spec.localprogress or "",
         globalprogress=spec.globalprogress or "",
         paused=bool(spec.paused) or spec.state == "PAUSED",
+        exclusive=spec.exclusive,
+        scratch=spec.scratch,
     )
 
 

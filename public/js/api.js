@@ -6,7 +6,8 @@
  *   is_group: number, progress: number | null, total: number, total_finished: number,
  *   total_working: number, total_errors: number}} Job
  * @typedef {{name: string, state: string, active: number | boolean, affinity: string, cpu: string,
- *   free_memory: number, total_memory: number, last_job: number, finished: number, error: number}} Worker
+ *   free_memory: number, total_memory: number, last_job: number, finished: number, error: number,
+ *   host: string, os: string, version: string}} Worker
  */
 
 /**

@@ -88,7 +88,7 @@ class Turns(Clock):
 class Inside:
     """The parts of a server on a clock that only the test moves; the database is a real one."""
 
-    def __init__(self, folder: Path, store: Store, timeout: float) -> None:
+    def __init__(self, folder: Path, store: Store, timeout: float, maxlog: int) -> None:
         self.clock = Turns()
         self.clock.advance(NOW)
         self.farm = Farm(Changes(), timeout)
@@ -98,7 +98,7 @@ class Inside:
             worker.ping_time = NOW
         self.store = store
         self.stopped: list[Failure] = []
-        self.logs = JobLogs(folder / "logs")
+        self.logs = JobLogs(folder / "logs", maxlog)
         self.journal: Journal[writing.Batch] = Journal(
             self.clock,
             self.farm.changes,
@@ -107,7 +107,7 @@ class Inside:
             self.logs.on_committed,
             self.stopped.append,
         )
-        self.nodes = Nodes(self.clock, self.farm, self.logs, self.journal.durable)
+        self.nodes = Nodes(self.clock, self.farm, self.logs, self.journal.durable, maxlog)
         self.service = Service(
             self.clock, self.farm, self.journal, self.logs, self.nodes, self._read
         )
@@ -196,12 +196,12 @@ def report(*runs: int, node: str = "n", **fields: Any) -> wire.Report:
 
 
 @contextmanager
-def inside(folder: Path, timeout: float = 60.0) -> Iterator[Inside]:
+def inside(folder: Path, timeout: float = 60.0, maxlog: int = wire.MAXLOG) -> Iterator[Inside]:
     """The parts of a server on the database of a folder, from its start to its sudden end."""
     store = open_store(f"sqlite:///{folder / 'coalition.db'}")
     store.lock()
     store.prepare()
     try:
-        yield Inside(folder, store, timeout)
+        yield Inside(folder, store, timeout, maxlog)
     finally:
         store.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server.builders import Api
+from coalition import wire
+from coalition.server.auth import NOBODY
+from tests.server.builders import Api, inside
 
 JOB = {
     "title": "frame 1",
@@ -22,6 +25,8 @@ JOB = {
     "user": "ada",
     "progress_pattern": "%percent",
     "globalprogress": "P:%one",
+    "exclusive": True,
+    "scratch": True,
 }
 
 FRESH = {
@@ -50,6 +55,7 @@ def test_a_job_needs_nothing_but_a_command(api: Api) -> None:
     shown = api.get(f"jobs/{api.put({'command': 'true'})}")
 
     expected = {"priority": 1000, "timeout": 0, "retry": 0, "environment": "", "affinity": ""}
+    expected |= {"exclusive": False, "scratch": False}
     assert {name: shown[name] for name in expected} == expected
 
 
@@ -141,6 +147,15 @@ def test_an_edit_leaves_what_it_does_not_name(api: Api) -> None:
     api.post("jobs", {str(id): {"priority": 0, "title": ""}})
 
     assert api.get(f"jobs/{id}") == {**before, "priority": 0, "title": ""}
+
+
+@pytest.mark.parametrize("field", ["exclusive", "scratch"])
+def test_where_a_job_may_run_twice_and_in_which_directory_is_edited(api: Api, field: str) -> None:
+    id = api.put({"command": "true"})
+    for value in (True, 0, 1, False):
+        before = api.get(f"jobs/{id}")
+        api.post("jobs", {str(id): {field: value}})
+        assert api.get(f"jobs/{id}") == {**before, field: value}
 
 
 @pytest.mark.parametrize("edit", [{"state": "PAUSED"}, {"paused": True}, {"paused": 1}])
@@ -244,11 +259,37 @@ def test_workers_are_shown_edited_stopped_and_deleted(api: Api) -> None:
     assert (first["affinity"], first["active"], first["state"]) == ("A,B\nC", True, "WAITING")
     assert (first["cpu"], first["free_memory"], first["total_memory"]) == ("[12.5]", 100, 200)
     assert (second["name"], second["active"], second["ip"]) == ("été", False, "127.0.0.1")
+    unknown = {"host": "", "os": "", "cores": 0, "memory": 0, "version": "", "draining": False}
+    assert second.items() >= unknown.items()
     assert api.post("startworkers", ["été"]) == 1
     assert api.post("stopworkers", ["a worker"]) == 1
     assert {w["name"]: w["active"] for w in api.get("workers")} == {"a worker": False, "été": True}
     assert api.delete("workers", ["a worker"]) == 1
     assert [worker["name"] for worker in api.get("workers")] == ["été"]
+
+
+def test_workers_tell_what_computer_they_are_on(api: Api) -> None:
+    told = wire.Host("sun.lan", "Linux 6.1", 64, 256_000, "5.0.0")
+    slots = [wire.Slot("sun-1"), wire.Slot("sun-2")]
+    api.report(wire.Report("sun", slots, load=wire.Load([0.5], 1, 2), host=told))
+    expected = {"host": "sun.lan", "os": "Linux 6.1", "cores": 64, "memory": 256_000}
+    expected |= {"version": "5.0.0", "draining": False, "total_memory": 2}
+    for shown in api.get("workers"):
+        assert shown.items() >= expected.items()
+
+
+def test_what_is_known_of_jobs_and_computers_survives_a_restart(tmp_path: Path) -> None:
+    told = wire.Host("sun.lan", "Linux 6.1", 64, 256_000, "5.0.0")
+    with inside(tmp_path) as farm:
+        farm.told(0, host=told)
+        farm.submit(exclusive=True, scratch=True)
+    with inside(tmp_path) as farm:
+        (worker,) = farm.do(farm.service.workers(NOBODY))
+        shown = [worker[name] for name in ("host", "os", "cores", "memory", "version")]
+        (start,) = farm.told(0).start
+
+        assert shown == ["sun.lan", "Linux 6.1", 64, 256_000, "5.0.0"]
+        assert (start.exclusive, start.scratch) == (True, True)
 
 
 def test_affinities_are_named_by_number(api: Api) -> None:

@@ -267,7 +267,7 @@ def test_a_run_is_killed_when_its_worker_is_stopped_and_the_worker_gets_no_more(
     job = farm.submit()
     run = farm.started().run
     held = farm.held(run)
-    farm.do(farm.service.stop_workers(NOBODY, ["n-1"]))
+    farm.do(farm.service.order_workers(NOBODY, Farm.on_stop_workers, ["n-1"]))
     farm.turn(5)
     (orders,) = held
     assert isinstance(orders, wire.Orders)
@@ -275,7 +275,7 @@ def test_a_run_is_killed_when_its_worker_is_stopped_and_the_worker_gets_no_more(
     assert farm.told(run).kill == [run]
     assert (farm.told(0).start, farm.state(job)) == ([], "WAITING")
     held = farm.held(0)
-    farm.do(farm.service.start_workers(NOBODY, ["n-1"]))
+    farm.do(farm.service.order_workers(NOBODY, Farm.on_start_workers, ["n-1"]))
     farm.turn(5)
     assert starts(held[0]) == [job] or starts(farm.told(0)) == [job]
 
@@ -342,7 +342,7 @@ def test_a_worker_that_leaves_is_terminated_not_lost_and_gets_nothing(farm: Insi
 def test_a_deleted_worker_that_speaks_is_there_again(farm: Inside) -> None:
     job = farm.submit()
     run = farm.started().run
-    farm.do(farm.service.delete_workers(NOBODY, ["n-1"]))
+    farm.do(farm.service.order_workers(NOBODY, Farm.on_delete_workers, ["n-1"]))
     assert farm.do(farm.service.workers(NOBODY)) == []
 
     assert farm.told(run).kill == [run]

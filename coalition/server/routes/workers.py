@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coalition.core.farm import Farm
 from coalition.errors import BadRequest
 from coalition.server import editing
 from coalition.server.routes import Call, route
@@ -27,19 +28,31 @@ async def edit(call: Call) -> object:
 @route("DELETE", "/api/workers")
 async def delete(call: Call) -> object:
     """Forget workers."""
-    return await call.service.delete_workers(call.who, call.json(Names))
+    return await call.service.order_workers(call.who, Farm.on_delete_workers, call.json(Names))
 
 
 @route("POST", "/api/startworkers")
 async def start(call: Call) -> object:
     """Let workers take jobs again."""
-    return await call.service.start_workers(call.who, call.json(Names))
+    return await call.service.order_workers(call.who, Farm.on_start_workers, call.json(Names))
+
+
+@route("POST", "/api/pauseworkers")
+async def pause(call: Call) -> object:
+    """Let workers take no more jobs; what they run goes on."""
+    return await call.service.order_workers(call.who, Farm.on_pause_workers, call.json(Names))
+
+
+@route("POST", "/api/drainworkers")
+async def drain(call: Call) -> object:
+    """Let workers take no more jobs, and leave when what they run is done."""
+    return await call.service.order_workers(call.who, Farm.on_drain_workers, call.json(Names))
 
 
 @route("POST", "/api/stopworkers")
 async def stop(call: Call) -> object:
     """Let workers take no more jobs, and end what they run."""
-    return await call.service.stop_workers(call.who, call.json(Names))
+    return await call.service.order_workers(call.who, Farm.on_stop_workers, call.json(Names))
 
 
 @route("GET", "/api/affinities")

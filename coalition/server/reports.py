@@ -1,0 +1,199 @@
+"""What a report of a node says, brought into the farm, and what follows from it for the node."""
+
+from __future__ import annotations
+
+import msgspec
+
+from coalition import wire
+from coalition.core.farm import Farm
+from coalition.core.model import Run, Worker
+from coalition.server.joblog import JobLogs
+
+Chunks = dict[int, list[wire.Chunk]]
+"""Pieces of logs by run."""
+
+
+class Reports:
+    """Takes in reports, each as one step: nothing else happens in the middle of one."""
+
+    def __init__(self, farm: Farm, logs: JobLogs) -> None:
+        """Bring what is said to a farm and its logs."""
+        self._farm = farm
+        self._logs = logs
+
+    def take(self, report: wire.Report, orders: wire.Orders, now: float, ip: str) -> list[Worker]:
+        """Take in a report; give the workers that have nothing to do.
+
+        Runs go by their order on the node: what was handed ahead begins before its log and its end
+        count, and after the end of the run that its worker had before.
+        """
+        self._greet(report, now, ip)
+        chunks: Chunks = {}
+        for chunk in report.logs:
+            chunks.setdefault(chunk.run, []).append(chunk)
+        for end in report.ends:
+            self._take_end(report, end, chunks, orders, now)
+        for slot in report.workers:
+            handed = self._farm.ahead.get(slot.run)
+            if handed is not None and handed.worker.node == report.node:
+                self._begin(handed, slot.name, now)
+        for run_id, pieces in chunks.items():
+            self._take_log(run_id, pieces, report.node, orders)
+        self._look_at_ahead(report, orders)
+        return self._take_slots(report, orders, now)
+
+    def _greet(self, report: wire.Report, now: float, ip: str) -> None:
+        farm = self._farm
+        highest = max((max(slot.last, slot.run) for slot in report.workers), default=0)
+        farm.on_numbers(max(highest, report.last))
+        load, host = report.load, report.host
+        for slot in report.workers:
+            worker = farm.on_contact(slot.name, now, ip, report.node)
+            farm.on_announce(worker, slot.affinity)
+            if load is not None:
+                worker.cpu = msgspec.json.encode(load.cpu).decode()
+                worker.free_memory = load.free_memory
+                worker.total_memory = load.total_memory
+            if host is not None:
+                farm.on_host(worker, host.hostname, host.os, host.cores, host.memory, host.version)
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def _take_end(
+        self, report: wire.Report, end: wire.End, chunks: Chunks, orders: wire.Orders, now: float
+    ) -> None:
+        """Take an end, but not of a run of whose log something is missing: it comes again."""
+        farm = self._farm
+        handed = farm.ahead.get(end.run)
+        if handed is not None and handed.worker.node == report.node:
+            self._begin(handed, end.worker, max(0.0, now - end.ago - end.seconds))
+            if handed.id in farm.ahead:  # it was not to begin; it is over all the same
+                farm.on_release(handed)
+        if not self._take_log(end.run, chunks.pop(end.run, []), report.node, orders):
+            return
+        run = farm.runs.get(end.run)
+        if run is not None and run.worker.node == report.node:
+            ended = now - end.ago
+            if end.again:
+                farm.on_give_back(run.worker, end.run, ended)
+                farm.revoked.pop(end.run, None)
+            else:
+                farm.on_end(run.worker, end.run, end.code, ended, end.seconds)
+        orders.ended.append(end.run)
+
+    def _begin(self, run: Run, name: str, now: float) -> None:
+        worker = self._farm.workers.get(name)
+        if worker is not None and worker.node == run.worker.node:
+            self._farm.on_begin(run, worker, now)
+
+    def _take_log(
+        self, run_id: int, pieces: list[wire.Chunk], node: str, orders: wire.Orders
+    ) -> bool:
+        """Keep pieces of a run's log; say whether all that they hold has arrived."""
+        run = self._farm.runs.get(run_id)
+        complete = True
+        for piece in pieces:
+            end = piece.offset + len(piece.data)
+            if run is None or run.worker.node != node:
+                orders.logs[run_id] = end  # nobody wants it
+                continue
+            have, progress, local = self._logs.append(run, piece.offset, piece.data)
+            orders.logs[run_id] = have
+            complete = have >= end
+            self._farm.on_progress(run, progress, local)
+        return complete
+
+    def _look_at_ahead(self, report: wire.Report, orders: wire.Orders) -> None:
+        """Compare what was handed ahead to a node with what it says that it has of it.
+
+        What it does not have has a number that it knows of, and is free; or its start was lost or
+        is still on the way, and is sent once more. What it should not have, it is to end.
+        """
+        farm = self._farm
+        held = set(report.ahead)
+        busy = {slot.run for slot in report.workers}
+        for worker in [farm.workers[slot.name] for slot in report.workers]:
+            for run in list(worker.ahead.values()):
+                if run.id in busy:
+                    continue  # it was not to begin: it is ended like a run that nobody knows
+                here = run.id in held
+                held.discard(run.id)
+                if not here and run.id <= report.last:
+                    farm.on_release(run)
+                elif run.recalled:
+                    orders.kill.append(run.id)
+                elif not here:
+                    orders.ahead.append(wire.Ahead(alike(farm, report, worker), [start_order(run)]))
+        orders.kill += held
+
+    # --- workers ---------------------------------------------------------------------------
+
+    def _take_slots(self, report: wire.Report, orders: wire.Orders, now: float) -> list[Worker]:
+        """Say what each worker should do; give those that have nothing to do."""
+        ended = {end.run for end in report.ends}
+        idle: list[Worker] = []
+        for slot in report.workers:
+            worker = self._farm.workers[slot.name]
+            if slot.run:
+                self._take_busy(worker, slot.run, slot.run in ended, orders)
+            elif unseen := _unseen(worker, slot):
+                orders.kill.append(unseen)
+            elif run := self._take_idle(worker, slot, report, now):
+                orders.start.append(start_order(run))
+            elif not report.leaving and not slot.resting:
+                idle.append(worker)
+        return idle
+
+    def _take_busy(self, worker: Worker, run_id: int, ended: bool, orders: wire.Orders) -> None:
+        farm = self._farm
+        if worker.ending is not None and worker.ending.id != run_id:
+            farm.on_rest(worker)
+        if not farm.on_seen(worker, run_id) and not ended:
+            orders.kill.append(run_id)
+            farm.revoked.pop(run_id, None)
+
+    def _take_idle(
+        self, worker: Worker, slot: wire.Slot, report: wire.Report, now: float
+    ) -> Run | None:
+        farm = self._farm
+        run = farm.on_idle(worker, now, slot.last)
+        if run is None and report.leaving:
+            farm.on_leave(worker)
+        elif run is None and not slot.resting:
+            run = farm.on_pick(worker, now)
+        return run
+
+
+def _unseen(worker: Worker, slot: wire.Slot) -> int:
+    """Give the run that was taken back before its worker had it, 0 if there is none.
+
+    Its start may still be on the way, sent with an earlier answer: the node is told once to end
+    it, and only what it says after that means that it has nothing.
+    """
+    ending = worker.ending
+    if ending is None or slot.last >= ending.id or worker.seen_run == ending.id:
+        return 0
+    worker.seen_run = ending.id
+    return ending.id
+
+
+def alike(farm: Farm, report: wire.Report, worker: Worker) -> list[str]:
+    """Give the workers of a node that may run what this one of them may."""
+    others = (farm.workers[slot.name] for slot in report.workers)
+    return [one.name for one in others if one.active and one.lines == worker.lines]
+
+
+def start_order(run: Run) -> wire.Start:
+    """Say what a node has to execute."""
+    job = run.job
+    return wire.Start(
+        worker=run.worker.name,
+        run=run.id,
+        job=job.id,
+        command=job.command,
+        dir=job.dir,
+        user=job.user,
+        environment=job.environment,
+        exclusive=job.exclusive,
+        scratch=job.scratch,
+    )
