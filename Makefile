@@ -25,6 +25,7 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy coalition $(wildcard cloud/*.py)
+	$(BIN)/mypy --platform win32 coalition
 	$(BIN)/lint-imports
 
 bench: venv

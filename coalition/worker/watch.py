@@ -1,208 +1,64 @@
-"""How the reactor learns of a process's output and of its end, on each kind of system.
-
-Where pipes and processes can be watched as descriptors, no thread is needed; elsewhere a thread of
-its own waits for each.
-"""
+"""Who is told what becomes of commands, and the words for those that cannot be started."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import threading
-from collections.abc import Callable
-from subprocess import Popen
+import errno
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from coalition.worker.command import Command, CommandError
+from coalition.worker.shortage import Shortage, is_shortage
 
-from coalition.worker.reactor import Reactor
-
-CHUNK = 64 * 1024
-"""Bytes read at once: what a pipe holds."""
-
-OnOutput = Callable[[bytes], None]
+NO_DIRECTORY = 1
+UNKNOWN = 127
+NOT_STARTED = 126
+"""Exit codes of commands that never ran; the last two are what shells use."""
 
 
-class Output(Protocol):
-    """The reading end of a pipe."""
+class Watcher(Protocol):
+    """Is told what becomes of the runs that `Processes` has to start."""
 
-    def drain(self) -> None:
-        """Read what is in the pipe now, without waiting for more."""
+    def on_began(self, run: int, pid: int, started: float) -> None:
+        """Take note of the first process of a run that lasts; see `start_time` for `started`."""
 
-    def close(self) -> None:
-        """Read no more."""
+    def on_output(self, run: int, output: bytes) -> None:
+        """Take what a run has written to stdout and stderr."""
 
+    def on_ended(
+        self, run: int, code: int, seconds: float, remarks: list[str], *, lapsed: bool
+    ) -> None:
+        """Take a run's exit code, negative for a signal, when all that it started is gone.
 
-class WatchedPipe:
-    """A pipe that the reactor reads."""
+        `remarks` are for its log; `lapsed` says that it was ended because its lease was over.
+        """
 
-    def __init__(self, reactor: Reactor, fd: int, on_output: OnOutput) -> None:
-        """Begin to read `fd`, which belongs to this object from now on."""
-        self._reactor = reactor
-        self._fd = fd
-        self._on_output = on_output
-        if sys.platform != "win32":
-            os.set_blocking(fd, False)
-        reactor.addReader(self)
+    def on_failed(self, run: int, error: CommandError | Shortage) -> None:
+        """Take the reason why a run cannot be started."""
 
-    def fileno(self) -> int:
-        """Return the descriptor, -1 once it is closed."""
-        return self._fd
+    def on_dropped(self, run: int) -> None:
+        """Learn that a run was not begun, for it was ended or its lease was over before."""
 
-    def logPrefix(self) -> str:
-        """Return what the reactor calls it in its errors."""
-        return "output"
+    def on_lost(self, run: int) -> None:
+        """Learn that nobody knows how a run ended, if it began; nothing of it is left."""
 
-    def doRead(self) -> None:
-        """Read once; called by the reactor."""
-        self._read()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Close: every writer is gone; called by the reactor."""
-        self.close()
-
-    def drain(self) -> None:
-        """Read what is in the pipe now, without waiting for more."""
-        # What fits in a pipe at once: a writer that is faster than we are is not followed for ever.
-        left = 1024 * 1024
-        while left > 0 and (read := self._read()):
-            left -= read
-
-    def close(self) -> None:
-        """Read no more."""
-        if self._fd >= 0:
-            self._reactor.removeReader(self)
-            os.close(self._fd)
-            self._fd = -1
-
-    def _read(self) -> int:
-        if self._fd < 0:
-            return 0
-        try:
-            data = os.read(self._fd, CHUNK)
-        except BlockingIOError:
-            return 0
-        if data:
-            self._on_output(data)
-        else:
-            self.close()
-        return len(data)
+    def on_turn(self) -> None:
+        """Learn that this was all for the moment."""
 
 
-class ThreadedPipe:
-    """A pipe that a thread reads, for systems whose reactor cannot."""
+def explained(command: Command, place: str, number: int, reason: str) -> CommandError | Shortage:
+    """Say why a command cannot be started.
 
-    def __init__(self, reactor: Reactor, fd: int, on_output: OnOutput) -> None:
-        """Begin to read `fd`, which belongs to this object from now on."""
-        self._reactor = reactor
-        self._fd = fd
-        self._on_output = on_output
-        self._closed = False
-        self._lock = threading.Lock()
-        self._waiting: list[bytes] = []
-        self._taken = threading.Condition(self._lock)
-        threading.Thread(target=self._work, name="output", daemon=True).start()
-
-    def drain(self) -> None:
-        """Read what is in the pipe now, without waiting for more."""
-        self._take()
-
-    def close(self) -> None:
-        """Read no more."""
-        self._take()
-        with self._taken:
-            self._closed = True
-            self._taken.notify_all()
-
-    def _work(self) -> None:
-        with contextlib.suppress(OSError):
-            while data := os.read(self._fd, CHUNK):
-                with self._taken:
-                    self._waiting.append(data)
-                    self._reactor.callFromThread(self._take)
-                    # One piece at a time, or a flood would gather in memory.
-                    self._taken.wait_for(lambda: self._closed or not self._waiting)
-                    if self._closed:
-                        break
-        os.close(self._fd)
-
-    def _take(self) -> None:
-        with self._taken:
-            pieces, self._waiting = self._waiting, []
-            self._taken.notify_all()
-        for piece in pieces:
-            if not self._closed:
-                self._on_output(piece)
-
-
-class PidDescriptor:
-    """A process as a descriptor (Linux), readable when the process has ended."""
-
-    def __init__(self, reactor: Reactor, process: Popen[bytes], ended: Deferred[int]) -> None:
-        """Fire `ended` with the exit code of `process`."""
-        self._reactor = reactor
-        self._process = process
-        self._ended = ended
-        self._fd = _pidfd_open(process.pid)
-        try:
-            reactor.addReader(self)
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def fileno(self) -> int:
-        """Return the descriptor, -1 once it is closed."""
-        return self._fd
-
-    def logPrefix(self) -> str:
-        """Return what the reactor calls it in its errors."""
-        return "process"
-
-    def doRead(self) -> None:
-        """Collect the exit code; called by the reactor."""
-        code = self._process.poll()
-        if code is not None and self._fd >= 0:
-            self._reactor.removeReader(self)
-            os.close(self._fd)
-            self._fd = -1
-            self._ended.callback(code)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Collect the exit code; called by the reactor."""
-        self.doRead()
-
-
-def _pidfd_open(pid: int) -> int:
-    if sys.platform == "linux":
-        return os.pidfd_open(pid)
-    raise OSError("this system has no descriptors of processes")
-
-
-def wait_in_thread(reactor: Reactor, process: Popen[bytes], ended: Deferred[int]) -> None:
-    """Fire `ended` with the exit code of `process`, by a thread that waits for it."""
-
-    def work() -> None:
-        reactor.callFromThread(ended.callback, process.wait())
-
-    threading.Thread(target=work, name="exit", daemon=True).start()
-
-
-def watch_output(reactor: Reactor, fd: int, on_output: OnOutput) -> Output:
-    """Feed `on_output` with what comes out of the pipe `fd`, in the way this system can."""
-    if sys.platform == "win32":
-        return ThreadedPipe(reactor, fd, on_output)
-    else:
-        return WatchedPipe(reactor, fd, on_output)
-
-
-def watch_exit(reactor: Reactor, process: Popen[bytes]) -> Deferred[int]:
-    """Return the exit code to come, in the way this system can."""
-    ended: Deferred[int] = Deferred()
-    try:
-        PidDescriptor(reactor, process, ended)
-    except OSError:
-        # No pidfd here, a kernel before 5.3, a sandbox that forbids it, or no descriptor left.
-        wait_in_thread(reactor, process, ended)
-    return ended
+    `place` is "directory" or "program", whichever the error `number` (0: none of the system's) was
+    found at.
+    """
+    if is_shortage(OSError(number, reason)):
+        return Shortage(f"this computer can start nothing at the moment: {reason}")
+    if not number:
+        return CommandError(f"the command cannot be started: {reason}", NOT_STARTED)
+    if place == "directory":
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            return CommandError(f"there is no directory {command.directory}", NO_DIRECTORY)
+        words = f"cannot go to the directory {command.directory}: {reason}"
+        return CommandError(words, NO_DIRECTORY)
+    program = command.arguments if isinstance(command.arguments, str) else command.arguments[0]
+    code = UNKNOWN if number == errno.ENOENT else NOT_STARTED
+    return CommandError(f"cannot start {program}: {reason}", code)

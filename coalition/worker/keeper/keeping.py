@@ -1,0 +1,290 @@
+"""A worker's keeper: its queue of commands, the one that runs, and the connection to worker.py."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from .messages import TYPE_CHECKING, boottime, pack, unpack
+from .orphans import adopt_orphans
+from .run import FIRST, Run
+
+if TYPE_CHECKING:
+    from .messages import Message
+
+if sys.platform != "win32":
+    from .ending import Ending
+    from .starting import changed, enter, exit_descriptor, settle, spawn
+
+assert sys.platform != "win32"
+
+GRACE = 3.0
+"""Seconds between the polite signal and the one that cannot be refused."""
+
+CLOSING_GRACE = 2.0
+"""The same when worker.py is gone."""
+
+LAPSED_GRACE = 0.5
+"""The same when the lease of an exclusive run is over: another node will have the job soon."""
+
+ANNOUNCED = 0.05
+"""Seconds after which worker.py is told of a run's process; what is shorter costs it nothing."""
+
+HOLD = 0.005
+"""Seconds that the end of a short run waits for company while more commands stand in the queue."""
+
+LIMIT = 1024 * 1024
+"""Bytes kept for a worker.py that does not read; then the commands have to wait."""
+
+POLLED = 0.02
+"""Seconds between two looks at a command whose end no descriptor tells, at most."""
+
+LONGEST_WAIT = 5.0
+"""Seconds that a dead orphan keeps its number."""
+
+LEASE_WAIT = 1.0
+"""Seconds between two looks at a lease: `select` does not count those that the computer slept."""
+
+
+class Keeper:
+    """Runs the commands that worker.py sends, until that closes the connection."""
+
+    def __init__(self, control: int, cgroup: str, *, adopt: bool) -> None:
+        """Live as the process that this is; `control` is connected to worker.py."""
+        os.set_blocking(control, False)
+        os.set_inheritable(control, False)
+        adopting = adopt and adopt_orphans()
+        self._control = control
+        self._connected = True
+        self._heard = bytearray()
+        self._gathered: list[Message] = []
+        self._since = 0.0
+        self._unsent = b""
+        self._environment: dict[bytes, bytes] = {}
+        self._queue: list[Message] = []
+        self._run: Run | None = None
+        self._ending = Ending(cgroup, adopting=adopting)
+        self._tell(("ready", adopting))
+
+    def work(self) -> None:
+        """Run commands until the connection is closed and all is ended."""
+        while self._connected:
+            if self._queue and len(self._unsent) < LIMIT:
+                self._keep(self._queue.pop(0))
+            else:
+                self._send()
+                self._wait([], None)
+        self._send()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Say the rest to a worker.py that only wants no more from us, and go."""
+        left = 0
+        while self._unsent and len(self._unsent) != left:
+            left = len(self._unsent)
+            self._wait([], LONGEST_WAIT)
+        self._ending.leave()
+
+    # --- one run -----------------------------------------------------------------------------
+
+    def _keep(self, start: Message) -> None:
+        run = self._run = self._begin(start)
+        if run is None:
+            return
+        if run.exit >= 0:
+            self._wait([run.exit], FIRST)
+        living = self._ending.reap(run)
+        while run.code is None or living:
+            self._mind(run, time.monotonic())
+            if run.left:
+                break
+            self._follow(run, time.monotonic())
+            living = self._ending.reap(run)
+        self._run = None
+        self._ended(run)
+
+    def _begin(self, start: Message) -> Run | None:
+        _, number, arguments, items, removed, directory, owner, lease = start
+        if lease is not None and lease <= boottime():
+            self._tell(("dropped", number))
+            return None
+        place = "directory"
+        readable = writable = -1
+        try:
+            environment = changed(self._environment, items, removed)
+            readable, writable = os.pipe()
+            os.set_blocking(readable, False)
+            enter(directory, owner)
+            place = "program"
+            began = time.monotonic()
+            pid = spawn(arguments, environment, writable, owner)
+            return Run(number, began, pid, exit_descriptor(pid), readable, lease)
+        except Exception as error:
+            # Whatever it is, what waits behind this command has no part in it.
+            reason = getattr(error, "strerror", None) or str(error)
+            self._tell(("failed", number, getattr(error, "errno", None) or 0, place, reason))
+            if readable >= 0:
+                os.close(readable)
+            return None
+        finally:
+            if writable >= 0:
+                os.close(writable)
+            os.chdir("/")
+
+    def _mind(self, run: Run, now: float) -> None:
+        """Do what the time has come for."""
+        if not run.announced and run.code is None and now >= run.began + ANNOUNCED:
+            run.announced = True
+            self._tell(("began", run.number, run.pid))
+            self._send()
+        if run.lease is not None and run.code is None and run.lease <= boottime():
+            run.lapsed, run.lease = True, None
+            run.end(LAPSED_GRACE)
+        if run.press_at is not None and now >= run.press_at:
+            if run.kill_at is None:
+                run.end(GRACE)
+            self._ending.press(run, now)
+
+    def _follow(self, run: Run, now: float) -> None:
+        """Wait for whatever comes next, and pass on output that has come."""
+        times = [now + LONGEST_WAIT]
+        watched = []
+        if run.code is None:
+            if not run.announced:
+                times.append(run.began + ANNOUNCED)
+            if run.lease is not None:
+                times.append(now + min(LEASE_WAIT, run.lease - boottime()))
+            if run.exit >= 0:
+                watched.append(run.exit)
+            else:
+                run.pause = min(run.pause * 1.5, POLLED)
+                times.append(now + run.pause)
+        if run.press_at is not None:
+            times.append(run.press_at)
+        pipe, read_at = run.pipe(now) if len(self._unsent) < LIMIT else (-1, None)
+        if pipe >= 0:
+            watched.append(pipe)
+        elif read_at is not None:
+            times.append(read_at)
+        if pipe in self._wait(watched, max(0.0, min(times) - now)):
+            self._read(run)
+
+    def _read(self, run: Run) -> None:
+        output = run.read()
+        if output:
+            self._tell(("output", run.number, output))
+            self._send()
+
+    def _ended(self, run: Run) -> None:
+        output = run.close()
+        code = -9 if run.code is None else run.code
+        self._tell(
+            ("ended", run.number, run.pid, code, run.seconds, output, run.remarks, run.lapsed)
+        )
+        if run.announced:
+            # Whoever finds us killed now must not take this run for one that still ran.
+            self._send()
+
+    # --- the connection ----------------------------------------------------------------------
+
+    def _wait(self, descriptors: list[int], timeout: float | None) -> list[int]:
+        """Wait for one of the descriptors, and do what worker.py says meanwhile."""
+        if self._gathered:
+            left = self._since + HOLD - time.monotonic()
+            if left <= 0:
+                self._send()
+            elif timeout is None or left < timeout:
+                timeout = left
+        hearing = [self._control] if self._connected else []
+        writing = [self._control] if self._unsent else []
+        ready, writable, _ = select.select([*hearing, *descriptors], writing, (), timeout)
+        if writable:
+            self._write()
+        if self._connected and self._control in ready:
+            self._hear()
+        return ready
+
+    def _hear(self) -> None:
+        try:
+            data = os.read(self._control, 65536)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._connected = False
+            for start in self._queue:
+                self._tell(("dropped", start[1]))
+            self._queue.clear()
+            if self._run is not None:
+                self._run.end(CLOSING_GRACE)
+            return
+        self._heard += data
+        for message in unpack(self._heard):
+            self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        kind, what = message[0], message[1]
+        run = self._run
+        if kind == "start":
+            self._queue.append(message)
+        elif kind == "lease":
+            self._extend(what)
+        elif kind == "environment":
+            # Not our own: Python may have set a locale in that.
+            self._environment = what
+        elif run is not None and run.number == what:
+            self._obey_for(run, message)
+        elif kind in ("drop", "end"):
+            self._drop(what)
+
+    def _obey_for(self, run: Run, message: Message) -> None:
+        if message[0] == "end":
+            run.end(message[2])
+        elif message[0] != "drop":
+            run.held = message[0] == "hold"
+
+    def _drop(self, number: int) -> None:
+        for start in self._queue:
+            if start[1] == number:
+                self._queue.remove(start)
+                self._tell(("dropped", number))
+                self._send()
+                break
+
+    def _extend(self, deadline: float) -> None:
+        if self._run is not None and self._run.lease is not None:
+            self._run.lease = deadline
+        self._queue = [
+            start if start[7] is None else (*start[:7], deadline) for start in self._queue
+        ]
+
+    def _tell(self, message: Message) -> None:
+        """Say something when there is more to say, or soon."""
+        if not self._gathered:
+            self._since = time.monotonic()
+        self._gathered.append(message)
+
+    def _send(self) -> None:
+        """Say now what was gathered."""
+        if self._gathered:
+            self._unsent += pack(self._gathered)
+            self._gathered = []
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            self._unsent = self._unsent[os.write(self._control, self._unsent) :]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._unsent = b""  # worker.py is gone, as the other direction will say
+
+
+def main(arguments: list[str]) -> None:
+    """Be a keeper."""
+    control, cgroup, adopt = arguments
+    settle()
+    Keeper(int(control), cgroup, adopt=adopt == "1").work()

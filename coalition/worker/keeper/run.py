@@ -1,0 +1,106 @@
+"""The command that a keeper runs now."""
+
+from __future__ import annotations
+
+import os
+import time
+
+CHUNK = 64 * 1024
+"""Bytes read at once: what a pipe holds."""
+
+FIRST = 0.01
+"""Seconds in which only the end of a command is waited for: most short ones need no more."""
+
+PAUSE = 0.01
+"""Seconds between two looks at the output of a command that writes often."""
+
+MOST_DRAINED = 1024 * 1024
+"""Bytes read of a pipe when all is over: what it holds at most. Somebody else may go on writing."""
+
+FIRST_LOOK = 0.002
+"""Seconds between the first two looks at something that is to happen; later ones are rarer."""
+
+
+class Run:
+    """A command that was started a moment ago, and what is to become of it."""
+
+    def __init__(
+        self, number: int, began: float, pid: int, exit: int, pipe: int, lease: float | None
+    ) -> None:
+        """Describe the run `number`; `pipe` is where the output of the process `pid` comes from.
+
+        `exit` is a descriptor that is readable when that has ended, -1 where nothing tells.
+        """
+        self.number = number
+        self.pid = pid
+        self.exit = exit
+        self.lease = lease
+        self.began = began
+        self.code: int | None = None
+        self.seconds = 0.0
+        self.announced = False
+        self.lapsed = False
+        self.held = False
+        self.kill_at: float | None = None
+        """When it is ended by force, once it is to end."""
+        self.press_at: float | None = None
+        """When its ending has to be seen to."""
+        self.pause = FIRST_LOOK
+        self.asked = False
+        self.killing = False
+        self.left = False
+        """What is left of it cannot be ended."""
+        self.fruitless = 0
+        self.foreign: set[int] = set()
+        self.remarks: list[str] = []
+        self._pipe = pipe
+        self._read_at = self.began + FIRST
+
+    def exited(self, status: int) -> None:
+        """Note the end of the first process; what it has left behind is to end too."""
+        self.code = os.waitstatus_to_exitcode(status)
+        self.seconds = time.monotonic() - self.began
+        self.press_at = self.began
+
+    def end(self, grace: float) -> None:
+        """Have it ended from now on, or sooner than it was to be."""
+        self.press_at = self.began
+        at = time.monotonic() + grace
+        self.kill_at = at if self.kill_at is None else min(self.kill_at, at)
+
+    def pipe(self, now: float) -> tuple[int, float | None]:
+        """Return the pipe if it may be read now, else -1 and when it may, if that is known."""
+        if self._pipe < 0 or self.held:
+            return -1, None
+        return (-1, self._read_at) if now < self._read_at else (self._pipe, None)
+
+    def read(self) -> bytes:
+        """Read what is in the pipe; when that is little, the next look is some time away."""
+        data = os.read(self._pipe, CHUNK)
+        if len(data) < CHUNK:
+            self._read_at = time.monotonic() + PAUSE
+        if not data:
+            os.close(self._pipe)
+            self._pipe = -1
+        return data
+
+    def close(self) -> bytes:
+        """Free what it holds; return the last of its output."""
+        output = b""
+        if self._pipe >= 0:
+            output = self._drain()
+            os.close(self._pipe)
+        if self.exit >= 0:
+            os.close(self.exit)
+        return output
+
+    def _drain(self) -> bytes:
+        pieces: list[bytes] = []
+        try:
+            while len(pieces) < MOST_DRAINED // CHUNK:
+                pieces.append(os.read(self._pipe, CHUNK))
+                if len(pieces[-1]) < CHUNK:
+                    break
+        except BlockingIOError:
+            pass
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)

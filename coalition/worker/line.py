@@ -1,0 +1,130 @@
+"""The connection to a keeper, which this process starts for it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+
+from coalition.worker import keeper
+from coalition.worker.keeper.messages import pack, unpack
+from coalition.worker.reactor import Reactor
+
+if TYPE_CHECKING:
+    from coalition.worker.keeper.messages import Message
+
+PROGRAM = str(Path(keeper.__path__[0]) / "__main__.py")
+
+CHUNK = 256 * 1024
+"""Bytes read at once: what a socket holds, as a rule."""
+
+
+class Line:
+    """A keeper that runs, and the connection to it."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        environ: Mapping[str, str],
+        cgroup: str,
+        *,
+        adopt: bool,
+        on_messages: Callable[[list[Message]], None],
+        on_closed: Callable[[], None],
+    ) -> None:
+        """Start a keeper with this environment; raises OSError.
+
+        `on_closed` is called once it is gone, after all that it said.
+        """
+        self._reactor = reactor
+        self._on_messages = on_messages
+        self._on_closed = on_closed
+        self._heard = bytearray()
+        self._unsent = b""
+        self._socket, theirs = socket.socketpair()
+        try:
+            self.process = _start(theirs.fileno(), environ, cgroup, adopt=adopt)
+        except BaseException:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
+        self._socket.setblocking(False)
+        reactor.addReader(self)
+
+    def say(self, messages: list[Message]) -> None:
+        """Send messages; they are lost if the keeper is."""
+        idle = not self._unsent
+        self._unsent += pack(messages)
+        if idle:
+            self.doWrite()
+            if self._unsent:
+                self._reactor.addWriter(self)
+
+    def leave(self) -> None:
+        """Have the keeper end all that it has, and itself; what it still says is heard."""
+        if self._socket.fileno() >= 0:
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once it is closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """Return what the reactor calls it in its errors."""
+        return "keeper"
+
+    def doRead(self) -> None:
+        """Hear what the keeper says; called by the reactor."""
+        try:
+            data = self._socket.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._close()
+            return
+        self._heard += data
+        if messages := unpack(self._heard):
+            self._on_messages(messages)
+
+    def doWrite(self) -> None:
+        """Send what has to be sent; called by the reactor."""
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._unsent = b""  # the keeper is gone, as doRead will find
+        if not self._unsent:
+            self._reactor.removeWriter(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close; called by the reactor."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._reactor.removeReader(self)
+            self._reactor.removeWriter(self)
+            self._socket.close()
+            self._on_closed()
+
+
+def _start(
+    control: int, environ: Mapping[str, str], cgroup: str, *, adopt: bool
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", PROGRAM, str(control), cgroup, str(int(adopt))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[control],
+        env=environ,
+        start_new_session=True,
+    )
