@@ -1,14 +1,16 @@
 """What the server has not acknowledged yet, in a folder: it survives a crash of the node.
 
-Per run there is a record, `<run>.json`, and once it has written something a spool, `<run>.log`.
+What happens to a run, and short output, stands in the journal, which all runs share; longer output
+has files of its own, `<run>.<offset>`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
@@ -16,7 +18,16 @@ from pathlib import Path
 import msgspec
 
 from coalition.errors import CoalitionError
-from coalition.worker.shortage import Shortage, is_shortage
+from coalition.worker.disk import sync_file, sync_folder
+from coalition.worker.entries import Begun, Ended, Entry, Forgotten, Output, Running
+from coalition.worker.journal import LONG, Journal
+from coalition.worker.spool import Space
+from coalition.worker.stream import Stream
+
+ENTRY = 200
+"""Bytes that the journal has of a run beside its output, about."""
+
+_FILE = re.compile(r"(\d+)(\.ring)?\.(\d+)")
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +38,12 @@ class OutboxTaken(CoalitionError):
     code = "outbox_taken"
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct):
     """What is kept of a run; `code` is None until it has ended.
 
-    `pid` and `started` (as psutil gives it) name its first process; 0 before there is one.
+    `pid` and `started` (as psutil gives it) name its first process; 0 before there is one. It took
+    `seconds` and was over at `ended_at`, by the wall clock: of a node that starts again it is the
+    only one that goes on.
     """
 
     run: int
@@ -41,160 +54,247 @@ class Record(msgspec.Struct, omit_defaults=True):
     started: float = 0.0
     code: int | None = None
     again: bool = False
+    seconds: float = 0.0
+    ended_at: float = 0.0
 
 
 class Outbox:
-    """The folder, owned by one process at a time."""
+    """The folder, owned by one process at a time.
 
-    def __init__(self, folder: Path) -> None:
-        """Open the folder, and make it if need be. Raises OutboxTaken, OSError."""
+    Everything is called in one thread but `sync`, which may be called in any. A run that was not
+    begun, or is forgotten, has no output and takes none.
+    """
+
+    def __init__(self, folder: Path, limit: int, workers: int) -> None:
+        """Open the folder, and make it if need be; `limit` is in bytes of output on disk.
+
+        Raises OutboxTaken, OutboxUnreadable, OSError.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lock = _locked(folder / "lock")
-        self._spools: dict[int, FileIO] = {}
-        self._sizes: dict[int, int] = {}
-        self._lost: dict[int, int] = {}
+        self._space = Space.of(limit, workers)
+        self._trim_at = limit // 2
+        self._kept: dict[int, Record] = {}
+        self._streams: dict[int, Stream] = {}
+        self._dirty: list[str] = []  # files of ended runs that are not durable yet
+        self._dirty_lock = threading.Lock()
+        try:
+            self._journal = Journal(folder, min(LONG, limit // 16))
+            self._replay()
+            self._journal.start(self._live())
+        except BaseException:
+            self._lock.close()
+            raise
+        self._space.remove_some(len(self._space.doomed))
+        self._left = [msgspec.structs.replace(self._kept[run]) for run in sorted(self._kept)]
 
     def close(self) -> None:
         """Let another process have the folder."""
-        for number in list(self._spools):
-            self._close_spool(number)
+        self._journal.close()
+        for stream in self._streams.values():
+            stream.close()
+        self._space.remove_some(len(self._space.doomed))
         self._lock.close()
 
+    @property
+    def quota(self) -> int:
+        """How many bytes a run may have that the server has not acknowledged."""
+        return self._space.quota
+
     def records(self) -> list[Record]:
-        """Return what an earlier process left, oldest run first; what is of no use is deleted."""
-        for path in [*self._folder.glob("*.new"), *self._ownerless_spools()]:
-            path.unlink(missing_ok=True)
-        numbers = sorted(int(path.stem) for path in self._numbered("*.json"))
-        return [self._read_record(number) for number in numbers]
+        """Return what an earlier life of the node left, oldest run first."""
+        return self._left
 
-    def put(self, record: Record) -> None:
-        """Keep a record over a crash of this process; after a power failure its run is over anyway.
+    # --- what becomes of a run ---------------------------------------------------------------
 
-        Raises OSError.
+    def begin(self, record: Record, maxlog: int) -> None:
+        """Keep a run; beyond `maxlog` bytes of output the middle is left out."""
+        # The numbers of another server start at 1 again.
+        self.forget(record.run)
+        self._keep(record, maxlog)
+        self._journal.add(_begun(record, maxlog))
+
+    def running(self, run: int, pid: int, started: float) -> None:
+        """Note a run's first process."""
+        if record := self._kept.get(run):
+            record.pid, record.started = pid, started
+            self._journal.add(Running(run, pid, started))
+
+    def end(self, run: int, code: int, again: bool, seconds: float, ended_at: float) -> int:
+        """Note that a run is over and writes no more; return the size of its output.
+
+        It is durable after `flush` and `sync`.
         """
-        self._record(record.run).write_bytes(msgspec.json.encode(record))
+        record, stream = self._kept.get(run), self._streams.get(run)
+        if record is None or stream is None:
+            return 0
+        record.code, record.again = code, again
+        record.seconds, record.ended_at = seconds, ended_at
+        if paths := stream.finish():
+            with self._dirty_lock:
+                self._dirty += paths
+        self._journal.add(Ended(run, code, again, seconds, ended_at, stream.size))
+        return stream.size
 
-    def put_ends(self, records: Iterable[Record]) -> None:
-        """Keep the records of ended runs and their output over a power failure. Raises OSError.
-
-        Can be called in a thread of its own: it touches nothing but files of ended runs.
-        """
-        for record in records:
-            with (
-                contextlib.suppress(FileNotFoundError),
-                self._spool(record.run).open("ab") as spool,
-            ):
-                os.fsync(spool.fileno())
-            new = self._record(record.run).with_suffix(".new")
-            with new.open("wb") as file:
-                file.write(msgspec.json.encode(record))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._record(record.run))
-        _sync_folder(self._folder)
-
-    def forget(self, number: int) -> None:
+    def forget(self, run: int) -> None:
         """Delete what is kept of a run."""
-        self._close_spool(number)
-        self._sizes.pop(number, None)
-        self._lost.pop(number, None)
-        self._record(number).unlink(missing_ok=True)
-        self._spool(number).unlink(missing_ok=True)
+        if stream := self._streams.pop(run, None):
+            del self._kept[run]
+            stream.remove()
+            self._journal.add(Forgotten(run))
 
-    # --- output ------------------------------------------------------------------------------
+    # --- its output --------------------------------------------------------------------------
 
-    def append(self, number: int, output: bytes) -> int:
-        """Add to a run's spool; return its size. What a full disk does not take is left out."""
-        try:
-            if lost := self._lost.get(number, 0):
-                self._write(number, f"\n* {lost} bytes of output are missing here\n".encode())
-                del self._lost[number]
-            self._write(number, output)
-        except OSError as error:
-            if number not in self._lost:
-                log.error("output of run %d cannot be kept: %s", number, error)
-            self._lost[number] = self._lost.get(number, 0) + len(output)
-        return self.size(number)
+    def append(self, run: int, output: bytes) -> int:
+        """Add to a run's output; return its size. What a full disk does not take is left out."""
+        stream = self._streams.get(run)
+        if stream is None:
+            return 0
+        stream.append(output)
+        if self._space.on_disk > self._trim_at:
+            self._trim()
+        return stream.size
 
-    def say(self, number: int, text: str) -> int:
-        """Add a line of our own to a run's spool, marked by a star; return the spool's size."""
-        line = f"* {text}\n".encode("utf-8", "replace")
-        return self.append(number, b"\n" + line if self._is_in_a_line(number) else line)
+    def say(self, run: int, text: str) -> int:
+        """Add a line of our own to a run's output, marked by a star; return the output's size."""
+        stream = self._streams.get(run)
+        if stream is None:
+            return 0
+        stream.say(text)
+        return stream.size
 
-    def _is_in_a_line(self, number: int) -> bool:
-        size = self.size(number)
-        try:
-            return size > 0 and self.read(number, size - 1, 1) != b"\n"
-        except Shortage:
-            return True  # one empty line too many does no harm
+    def acknowledged(self, run: int, upto: int) -> None:
+        """Note how much of a run's output the server has: for now, it may ask for it again."""
+        if stream := self._streams.get(run):
+            stream.acknowledge(upto)
+            if self._space.on_disk > self._space.limit // 2:
+                stream.trim()
 
-    def ended(self, number: int) -> None:
-        """Note that a run writes no more."""
-        self._close_spool(number)
-
-    def size(self, number: int) -> int:
-        """Return the size of a run's spool in bytes, 0 without one."""
-        if number not in self._sizes:
-            with contextlib.suppress(FileNotFoundError):
-                self._sizes[number] = self._spool(number).stat().st_size
-        return self._sizes.get(number, 0)
-
-    def read(self, number: int, offset: int, length: int) -> bytes:
-        """Return a piece of a run's spool, less than `length` when there is not so much.
+    def read(self, run: int, offset: int, length: int) -> bytes:
+        """Return a piece of a run's output, less than `length` when there is not so much.
 
         Raises Shortage when it is there and cannot be read at the moment.
         """
+        stream = self._streams.get(run)
+        return b"" if stream is None else stream.read(offset, length)
+
+    def size(self, run: int) -> int:
+        """Return the size of a run's output in bytes."""
+        stream = self._streams.get(run)
+        return 0 if stream is None else stream.size
+
+    def backlog(self, run: int) -> int:
+        """Return how many bytes of it the server has not acknowledged."""
+        stream = self._streams.get(run)
+        return 0 if stream is None else stream.backlog
+
+    def _trim(self) -> None:
+        for stream in self._streams.values():
+            stream.trim()
+        # Not again for every byte, when nothing could be deleted.
+        self._trim_at = max(self._space.limit // 2, self._space.on_disk + self._space.segment)
+
+    # --- the disk ----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Hand to the system what gathered; what it does not take waits for the next time."""
+        self._journal.flush()
+        if self._journal.is_due(self._space.in_memory + ENTRY * len(self._kept)):
+            self._journal.rewrite(self._live())
+        if self._space.doomed:
+            self._space.remove_some()
+
+    def sync(self) -> None:
+        """Return when all ends that were flushed before are durable, with their output.
+
+        Blocks; may be called in a thread of its own. Raises OSError.
+        """
+        with self._dirty_lock:
+            paths, self._dirty = self._dirty, []
+        failed = _synced(paths)
+        if paths:
+            sync_folder(self._folder)
+        with self._dirty_lock:
+            self._dirty += failed
+        if failed:
+            raise failed[next(iter(failed))]
+        self._journal.sync()
+
+    # --- an earlier life ---------------------------------------------------------------------
+
+    def _keep(self, record: Record, maxlog: int) -> None:
+        self._kept[record.run] = record
+        self._streams[record.run] = Stream(
+            record.run, maxlog, self._folder, self._space, self._journal
+        )
+
+    def _replay(self) -> None:
+        sizes: dict[int, int] = {}
+        for entry in self._journal.found:
+            match entry:
+                case Begun(run, job, worker, server, maxlog):
+                    self._keep(Record(run, job, worker, server), maxlog)
+                    sizes.pop(run, None)
+                case Forgotten(run):
+                    del self._kept[run], self._streams[run]
+                case Running(run, pid, started):
+                    record = self._kept[run]
+                    record.pid, record.started = pid, started
+                case Output(run, data):
+                    self._streams[run].head += data
+                case Ended(run, code, again, seconds, ended_at, size):
+                    record = self._kept[run]
+                    record.code, record.again = code, again
+                    record.seconds, record.ended_at = seconds, ended_at
+                    sizes[run] = size
+        self._find_files(sizes)
+
+    def _find_files(self, sizes: dict[int, int]) -> None:
+        found: dict[tuple[int, bool], dict[int, int]] = {}
+        for path in self._folder.iterdir():
+            if match := _FILE.fullmatch(path.name):
+                run, is_ring, offset = int(match[1]), match[2] is not None, int(match[3])
+                if run in self._streams:
+                    found.setdefault((run, is_ring), {})[offset] = path.stat().st_size
+                else:
+                    self._space.doomed[str(path)] = None
+        for run, stream in self._streams.items():
+            spool, rest = found.get((run, False), {}), found.get((run, True), {})
+            stream.found(sizes.get(run, 0), spool, rest)
+            if run in sizes:
+                self._dirty += stream.paths()
+
+    def _live(self) -> Iterator[Entry]:
+        """Return what a journal has to say that says no more than needed."""
+        for run, record in self._kept.items():
+            stream = self._streams[run]
+            yield _begun(record, stream.maxlog)
+            if record.pid:
+                yield Running(run, record.pid, record.started)
+            if stream.head:
+                yield Output(run, bytes(stream.head))
+            if record.code is not None:
+                yield Ended(
+                    run, record.code, record.again, record.seconds, record.ended_at, stream.size
+                )
+
+
+def _begun(record: Record, maxlog: int) -> Begun:
+    return Begun(record.run, record.job, record.worker, record.server, maxlog)
+
+
+def _synced(paths: Iterable[str]) -> dict[str, OSError]:
+    """Make files durable; return those that failed, with the reason."""
+    failed = {}
+    for path in paths:
         try:
-            with self._spool(number).open("rb", buffering=0) as file:
-                file.seek(offset)
-                return file.read(length) or b""
+            # A file that is gone belongs to a run that the server has acknowledged.
+            with contextlib.suppress(FileNotFoundError), open(path, "r+b", buffering=0) as file:
+                sync_file(file.fileno())
         except OSError as error:
-            if is_shortage(error):
-                raise Shortage(f"output of run {number} cannot be read: {error}") from error
-            log.error("output of run %d cannot be read: %s", number, error)
-            return b""
-
-    def _write(self, number: int, output: bytes) -> None:
-        if number not in self._spools:
-            self._spools[number] = self._spool(number).open("ab", buffering=0)
-            self._sizes.setdefault(number, self._spools[number].tell())
-        view = memoryview(output)
-        while view:
-            # A disk that fills up takes a part first.
-            written = self._spools[number].write(view) or 0
-            self._sizes[number] += written
-            view = view[written:]
-
-    def _close_spool(self, number: int) -> None:
-        if spool := self._spools.pop(number, None):
-            try:
-                spool.close()
-            except OSError as error:
-                log.error("output of run %d may be incomplete: %s", number, error)
-
-    # --- files -------------------------------------------------------------------------------
-
-    def _record(self, number: int) -> Path:
-        return self._folder / f"{number}.json"
-
-    def _spool(self, number: int) -> Path:
-        return self._folder / f"{number}.log"
-
-    def _numbered(self, pattern: str) -> Iterator[Path]:
-        return (path for path in self._folder.glob(pattern) if path.stem.isdecimal())
-
-    def _ownerless_spools(self) -> list[Path]:
-        spools = self._numbered("*.log")
-        return [path for path in spools if not path.with_suffix(".json").exists()]
-
-    def _read_record(self, number: int) -> Record:
-        try:
-            return msgspec.json.decode(self._record(number).read_bytes(), type=Record)
-        except (msgspec.DecodeError, OSError) as error:
-            # Cut off by a crash: that there was such a run is all we know, so it is done again.
-            log.warning("the record of run %d cannot be read: %s", number, error)
-            return Record(number)
+            failed[path] = error
+    return failed
 
 
 def _locked(path: Path) -> FileIO:
@@ -213,12 +313,3 @@ def _locked(path: Path) -> FileIO:
         file.close()
         raise OutboxTaken(f"another worker.py of this name runs here ({path.parent})") from error
     return file
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform != "win32":
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from coalition.worker.outbox import Outbox, Record
+from tests.worker.outboxes import GB, KB, NO_BOUND, SMALL, begun, journal, killed, lines, opened
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
+
+
+# --- the journal -------------------------------------------------------------------------------
+
+
+def run_some(outbox: Outbox, numbers: range, size: int = 10_000) -> None:
+    for run in numbers:
+        outbox.begin(Record(run), NO_BOUND)
+        outbox.append(run, lines(size, run))
+        outbox.end(run, 0, False, 1.0, 2.0)
+        outbox.flush()
+
+
+def test_a_journal_is_not_longer_than_what_it_tells(folder: Path) -> None:
+    outbox = opened(folder, 1024 * KB)  # a new file from 64 KB on
+    run_some(outbox, range(1, 3))
+    for first in range(3, 300, 3):
+        run_some(outbox, range(first, first + 3))
+        for run in range(first, first + 3):
+            outbox.forget(run)
+        outbox.flush()
+        outbox.sync()
+    assert sum(path.stat().st_size for path in folder.glob("journal.*")) < 200 * KB
+    outbox = killed(outbox, folder)
+    assert [record.run for record in outbox.records()] == [1, 2]
+    assert outbox.read(2, 0, 10_000) == lines(10_000, 2)
+
+
+@pytest.mark.parametrize("gone_on", [False, True])
+def test_a_node_that_is_killed_between_two_files_loses_nothing(folder: Path, gone_on: bool) -> None:
+    outbox = opened(folder, 1024 * KB)
+    run_some(outbox, range(1, 40), 4_000)
+    for run in range(30, 40):
+        outbox.forget(run)
+    for run in range(1, 30, 2):
+        outbox.forget(run)
+    outbox.flush()
+    run_some(outbox, range(40, 41))
+    outbox.sync()  # the next file is begun without what is newest
+    assert len(list(folder.glob("journal.*"))) == 2
+    if gone_on:
+        outbox.flush()
+        run_some(outbox, range(41, 42))
+    outbox = killed(outbox, folder)
+    left = [*range(2, 30, 2), 40, *([41] if gone_on else [])]
+    assert [record.run for record in outbox.records()] == left
+    assert outbox.read(28, 0, 10_000) == lines(4_000, 28)
+
+
+def test_ends_that_a_thread_makes_durable_while_more_happens_are_all_there(folder: Path) -> None:
+    outbox = opened(folder, 1024 * KB)
+    over = threading.Event()
+
+    def sync() -> None:
+        while not over.is_set():
+            outbox.sync()
+
+    thread = threading.Thread(target=sync)
+    thread.start()
+    for run in range(1, 1001):
+        run_some(outbox, range(run, run + 1), 1_000 if run % 20 else 30_000)
+        if run % 10:
+            outbox.forget(run)
+    over.set()
+    thread.join()
+    outbox.flush()
+    outbox = killed(outbox, folder, 1024 * KB)
+    assert [record.run for record in outbox.records()] == list(range(10, 1001, 10))
+    for run in range(10, 1001, 10):
+        size = 1_000 if run % 20 else 30_000
+        assert outbox.read(run, 0, 50_000) == lines(size, run)
+
+
+# --- durable -----------------------------------------------------------------------------------
+
+ON_LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="other calls make files durable there"
+)
+
+
+@ON_LINUX
+def test_an_end_is_sure_when_its_output_and_the_journal_are_on_the_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fdatasync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    outbox = begun(folder, SMALL)
+    outbox.append(5, lines(40_000))
+    outbox.end(5, 0, False, 1.0, 2.0)
+    outbox.flush()
+    outbox = killed(outbox, folder, SMALL)  # the next life does not know what was durable
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    outbox.sync()
+    assert synced == ["5.0", "5.16384", "5.32768", "journal.2"]
+
+
+@ON_LINUX
+def test_after_an_error_of_the_disk_the_journal_is_written_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fdatasync(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    outbox = begun(folder)
+    run_some(outbox, range(6, 7))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fdatasync)
+        with pytest.raises(OSError, match="Input/output error"):
+            outbox.sync()
+    outbox.flush()
+    with pytest.raises(OSError, match="Input/output error"):
+        outbox.sync()
+    outbox.flush()
+    outbox.sync()
+    assert journal(folder).name == "journal.2"
+    assert [record.run for record in killed(outbox, folder).records()] == [5, 6]
+
+
+# --- crashes -----------------------------------------------------------------------------------
+
+LIFE = """
+import sys
+from pathlib import Path
+from random import Random
+from coalition.worker.outbox import Outbox, Record
+
+outbox = Outbox(Path(sys.argv[1]), 1024 * 1024, 2)
+first, random = int(sys.argv[2]), Random(int(sys.argv[2]))
+for record in outbox.records():
+    outbox.forget(record.run)
+for run in range(first, first + 10_000):
+    outbox.begin(Record(run, run + 1000), 1024 ** 3)
+    outbox.append(run, b"%d " % run * random.choice([1, 10, 1_000, 10_000]))
+    outbox.end(run, run % 100, False, 1.0, 2.0)
+    outbox.flush()
+    outbox.sync()
+    print(run, flush=True)
+    if run % 3:
+        outbox.forget(run)
+    sys.stdin.readline()
+"""
+
+
+def test_a_node_that_is_killed_at_any_moment_keeps_every_end_it_was_sure_of(folder: Path) -> None:
+    random = Random(3)
+    for first in range(1, 50_001, 10_000):
+        life = [sys.executable, "-c", LIFE, str(folder), str(first)]
+        with subprocess.Popen(
+            life, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(b"\n" * random.randrange(5, 100))
+            process.stdin.flush()
+            sure = [int(process.stdout.readline()) for _ in range(3)]
+            process.send_signal(signal.SIGKILL)
+            sure += [int(line) for line in process.stdout if line.endswith(b"\n")]
+        check_ends(folder, [run for run in sure if run % 3 == 0])
+
+
+def check_ends(folder: Path, sure: list[int]) -> None:
+    outbox = opened(folder, 1024 * KB, 2)
+    records = {record.run: record for record in outbox.records()}
+    for run in sure:
+        assert (records[run].job, records[run].code) == (run + 1000, run % 100)
+        whole = outbox.read(run, 0, GB)
+        assert len(whole) == outbox.size(run) > 0
+        assert re.fullmatch(rb"(%d )+" % run, whole)
+    outbox.close()
+
+
+# --- a full disk -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can make a small disk")
+    if (made := subprocess.run(mount, capture_output=True, text=True)).returncode:
+        pytest.skip(f"no small disk can be made: {made.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room on a disk, in a file that may be deleted."""
+    full = disk / "full"
+    with full.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4 * KB)) == 4 * KB:
+                pass
+        except OSError:
+            pass
+    return full
+
+
+def test_a_full_disk_costs_output_but_not_the_worker(disk: Path) -> None:
+    outbox = begun(disk / "outbox")
+    before = lines(100_000)
+    outbox.append(5, before)
+    full = fill(disk)
+    size = outbox.append(5, lines(20_000))
+    lost = 120_000 - size
+    assert lost > 15_000
+    assert outbox.append(5, b"lost") == size
+    full.unlink()
+    outbox.append(5, b"after")
+    assert outbox.read(5, 0, size) == (before + lines(20_000))[:size]
+    note = b"* %d bytes of output are missing here\nafter" % (lost + 4)
+    assert outbox.read(5, size, 1_000).removeprefix(b"\n") == note
+
+
+def test_short_output_and_ends_wait_for_the_disk(
+    disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    outbox = begun(disk / "outbox")
+    outbox.flush()
+    full = fill(disk)
+    outbox.append(5, lines(50_000))
+    outbox.end(5, 3, False, 1.0, 2.0)
+    for _ in range(3):
+        outbox.flush()
+        with pytest.raises(OSError, match="No space left"):
+            outbox.sync()
+    assert outbox.read(5, 0, 50_000) == lines(50_000)
+    full.unlink()
+    outbox.flush()
+    outbox.sync()
+    told = [record.message for record in caplog.records]
+    assert [text.partition(":")[0] for text in told] == [
+        "the outbox cannot be written",
+        "the outbox can be written again",
+    ]
+    outbox = killed(outbox, disk / "outbox")
+    assert (outbox.records()[0].code, outbox.size(5)) == (3, 50_000)
+
+
+def test_what_waits_for_the_disk_does_not_grow(disk: Path) -> None:
+    outbox = begun(disk / "outbox", KB * KB)  # a new journal from 64 KB on
+    outbox.flush()
+    full = fill(disk)
+    tracemalloc.start()
+    for run in range(10, 500):
+        run_some(outbox, range(run, run + 1))
+        with pytest.raises(OSError, match="No space left"):
+            outbox.sync()
+        outbox.forget(run)
+    assert tracemalloc.get_traced_memory()[1] < 1_000 * KB
+    tracemalloc.stop()
+    full.unlink()
+    run_some(outbox, range(500, 501))
+    outbox.sync()
+    outbox = killed(outbox, disk / "outbox")
+    assert [record.run for record in outbox.records()] == [5, 500]
