@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coalition import wire
-from coalition.errors import CoalitionError
+from coalition.errors import CoalitionError, ConfigError
+from coalition.worker.owner import Owner, UnfitUser, owner_of
+from coalition.worker.runcommand import Runcommand, read
 
 LONGEST = 1024 * 1024
 """Characters of a command after its variables are filled in; more than any system starts."""
 
+NOT_STARTED = 126
+"""Exit code of a command that is not started, as shells have it."""
+
 _PLAIN = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _ITEM_END = re.compile(r"\\n|\r?\n")
-_BLANK = re.compile(r"__(user|dir|cmd)__")
 
 
 class CommandError(CoalitionError):
@@ -61,12 +65,63 @@ class Command:
     environment: dict[str, str]
     remarks: list[str]
     """Lines for the job's log about what was left out."""
+    user: Owner | None = None
+    """Whom the command's process becomes before anything of the job acts; None: it stays."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a node starts its jobs: directly, by a runcommand, or as their users.
+
+    Raises ConfigError when the settings do not allow that.
+    """
+
+    runcommand: str = ""
+    runasuser: bool = False
+    template: Runcommand | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.runasuser:
+            self._check_runasuser()
+        try:
+            template = read(self.runcommand) if self.runcommand.strip() else None
+        except ValueError as error:
+            raise ConfigError(f"[worker] runcommand: {error}") from error
+        object.__setattr__(self, "template", template)
+
+    def _check_runasuser(self) -> None:
+        if sys.platform == "win32":
+            raise ConfigError("[worker] runasuser: Windows has no such thing")
+        else:
+            if os.geteuid() != 0:
+                raise ConfigError("[worker] runasuser: worker.py must be run by root for that")
+            if self.runcommand.strip():
+                raise ConfigError("[worker] runasuser: there is a runcommand, which does that")
+
+    @property
+    def other_users(self) -> bool:
+        """Whether jobs may run as other users than worker.py itself."""
+        return self.runasuser or self.template is not None
+
+    def owner(self, user: str) -> Owner | None:
+        """Return whom a job of `user` runs as, None where that is not known here.
+
+        Raises CommandError for a user that no job may run as, where jobs run as their users.
+        """
+        if not (self.runasuser or (self.template and self.template.names_user)):
+            return None
+        try:
+            return owner_of(user)
+        except UnfitUser as error:
+            raise CommandError(str(error), NOT_STARTED) from error
 
 
 def prepare(
-    start: wire.Start, mark: Mark, environ: Mapping[str, str], runcommand: str = ""
+    start: wire.Start, mark: Mark, environ: Mapping[str, str], way: Way, scratch: str = ""
 ) -> Command:
     """Make a run's command ready; `environ` is the worker's own environment.
+
+    `scratch` is the run's empty directory; the command works there if the job wants that.
 
     `$(NAME)` in command and directory is replaced by the job's or else the worker's variable. In
     the command an unknown NAME is left to the shell, so that `$(hostname)` works; so is everything
@@ -74,17 +129,44 @@ def prepare(
     NAME becomes empty, with a remark. Raises CommandError.
     """
     remarks: list[str] = []
+    owner = way.owner(start.user)
     own = parse_environment(start.environment, remarks)
-    environment = {**environ, **own, **mark.variables(), "COALITION_JOB_ID": str(start.job)}
+    ours = {**mark.variables(), "COALITION_JOB_ID": str(start.job)}
+    if scratch:
+        ours["COALITION_SCRATCH_DIR"] = scratch
+    login = owner.variables() if owner and way.runasuser else {}
+    environment = {**environ, **login, **own, **ours}
     text = expand(start.command, environment)
-    directory = expand(start.dir, environment)
+    directory = (scratch if start.scratch else "") or _directory(start.dir, environment, remarks)
+    if way.template is None:
+        return Command(shell(text), directory, environment, remarks, owner)
+    _check_argument(text)
+    values = {"user": start.user, "dir": _unmistakable(directory), "cmd": text}
+    arguments = way.template.arguments(values, ours)
+    own = {name: value for name, value in own.items() if name not in ours}
+    environment = {**environ, **way.template.environment(own, remarks), **ours}
+    return Command(arguments, None, environment, remarks)
+
+
+def _directory(text: str, variables: Mapping[str, str], remarks: list[str]) -> str:
+    directory = expand(text, variables)
     for name in _PLAIN.findall(directory):
-        remarks.append(f"there is no variable {name}, which the directory {start.dir} names")
-    directory = _PLAIN.sub("", directory) or "."
-    if runcommand:
-        arguments = fill_in(runcommand, {"user": start.user, "dir": directory, "cmd": text})
-        return Command(arguments, None, environment, remarks)
-    return Command(shell(text), directory, environment, remarks)
+        remarks.append(f"there is no variable {name}, which the directory {text} names")
+    return _PLAIN.sub("", directory) or "."
+
+
+def _check_argument(text: str) -> None:
+    """Refuse a command that the program of a runcommand could take for one of its options.
+
+    Also where it comes after a script: some programs look for options behind their operands too.
+    """
+    if text.startswith("-"):
+        raise CommandError(f"the command begins with -: {text[:100]}", NOT_STARTED)
+
+
+def _unmistakable(directory: str) -> str:
+    """Return the directory by a name that is no option and is not looked for along CDPATH."""
+    return directory if os.path.isabs(directory) else os.path.join(".", directory)
 
 
 def shell(text: str) -> list[str] | str:
@@ -129,33 +211,10 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
         result = known.get(name, found[0])
         room -= len(result)
         if room < 0:
-            raise CommandError("the text is too long once its variables are filled in", 126)
+            raise CommandError("the text is too long once its variables are filled in", NOT_STARTED)
         return result
 
     try:
         return _PLAIN.sub(value, text)
     except RecursionError as error:
-        raise CommandError("the variables name each other too many times", 126) from error
-
-
-def fill_in(template: str, values: Mapping[str, str]) -> list[str]:
-    """Split a runcommand into arguments and put `user`, `dir` and `cmd` in their places.
-
-    An argument that holds __cmd__ among other text is a script for a shell: what is put beside the
-    command there is quoted, everywhere else the values stand for themselves. Raises CommandError.
-    """
-    try:
-        words = shlex.split(template, posix=sys.platform != "win32")
-    except ValueError as error:
-        raise CommandError(f"runcommand cannot be read: {error}", 126) from error
-
-    def filled(word: str) -> str:
-        script = "__cmd__" in word and word != "__cmd__"
-
-        def value(blank: re.Match[str]) -> str:
-            text = values[blank[1]]
-            return shlex.quote(text) if script and blank[1] != "cmd" else text
-
-        return _BLANK.sub(value, word)
-
-    return [filled(word) for word in words]
+        raise CommandError("the variables name each other too many times", NOT_STARTED) from error

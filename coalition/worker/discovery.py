@@ -7,19 +7,33 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
+from twisted.web.client import Agent, readBody
 
 from coalition import wire
-from coalition.worker.reactor import Reactor
+from coalition.errors import ServerUnreachable
+from coalition.worker.reactor import Reactor, in_background
 
 EVERYWHERE = "255.255.255.255"
 
 ASK_AGAIN = 1.0
 """Seconds between two questions, as in 4.0."""
+
+LISTEN_ON = 1.0
+"""Seconds after the first answer in which other servers are heard and named: long enough for any
+network that a broadcast reaches."""
+
+LOOK_TIME = 5.0
+"""Seconds for a server to say over HTTP that it is one; a busy one takes milliseconds."""
+
+LONGEST_HEALTH = 64 * 1024
+"""Bytes of that answer at most: what is no server of ours may send anything."""
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +41,17 @@ log = logging.getLogger(__name__)
 async def find_server(reactor: Reactor, addresses: Iterable[str], port: int) -> str:
     """Return the URL of the first server that answers on `port`; ask until there is one.
 
-    No addresses: those of all interfaces, looked up each time, since networks come and go.
+    Whoever answers has to speak HTTP as a server does. Servers that answer a little later are named
+    in the log. No addresses: those of all interfaces, looked up each time, since networks come and
+    go.
     """
     question = _Question(reactor, list(addresses), port)
-    listening = reactor.listenUDP(0, question)
+    reactor.listenUDP(0, question)
     try:
-        host, answered_port = await question.answer
-    finally:
-        question.over = True
-        await listening.stopListening()
-    url = f"http://{host}:{answered_port}"
+        url = await question.answer
+    except BaseException:
+        question.close()
+        raise
     log.info("found the server %s", url)
     return url
 
@@ -62,7 +77,7 @@ def _broadcast_of(entry: Any) -> str | None:
 
 
 class _Question(DatagramProtocol):
-    """Asks every second, and takes the first proper answer."""
+    """Asks every second, has who answers looked at, and takes the first that is a server."""
 
     transport: Any
 
@@ -70,8 +85,11 @@ class _Question(DatagramProtocol):
         self._reactor = reactor
         self._addresses = addresses
         self._port = port
-        self.answer: Deferred[tuple[str, int]] = Deferred()
-        self.over = False
+        self._looked_at: set[str] = set()
+        self._others: set[str] = set()
+        self._found = ""
+        self._over = False
+        self.answer: Deferred[str] = Deferred()
 
     def startProtocol(self) -> None:
         self.transport.setBroadcastAllowed(True)
@@ -79,15 +97,64 @@ class _Question(DatagramProtocol):
         self._ask()
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        if datagram.strip() == wire.DISCOVERY_ANSWER and not self.over:
-            self.over = True
-            self.answer.callback(addr)
+        url = f"http://{addr[0]}:{addr[1]}"
+        if datagram.strip() == wire.DISCOVERY_ANSWER and url not in self._looked_at:
+            self._looked_at.add(url)
+            in_background(self._look_at(url))
+
+    def close(self) -> None:
+        """Hear no more."""
+        if not self._over:
+            self._over = True
+            self.transport.stopListening()
+
+    async def _look_at(self, url: str) -> None:
+        reason = await _why_no_server(self._reactor, url)
+        if self._over:
+            return
+        if reason:
+            # It is looked at again when it answers again: a server may be about to start.
+            self._looked_at.discard(url)
+            if url not in self._others:
+                log.warning("%s answers, but is no server of Coalition: %s", url, reason)
+            self._others.add(url)
+        elif not self._found:
+            self._found = url
+            self._reactor.callLater(LISTEN_ON, self.close)
+            self.answer.callback(url)
+        elif not _same_computer(url, self._found):
+            log.warning("another server, %s, answers too; this node works for %s", url, self._found)
 
     def _ask(self) -> None:
-        if self.over:
+        if self._found or self._over:
             return
         for address in self._addresses or sorted(broadcast_addresses()):
             # No such network, no route, a firewall: another address may still be heard.
             with contextlib.suppress(OSError):
                 self.transport.write(wire.DISCOVERY_QUESTION, (address, self._port))
         self._reactor.callLater(ASK_AGAIN, self._ask)
+
+
+async def _why_no_server(reactor: Reactor, url: str) -> str:
+    """Return what is wrong with the server at `url`, nothing if it answers as one does."""
+    asking = Deferred.fromCoroutine(_ask_for_health(reactor, url))
+    asking.addTimeout(LOOK_TIME, cast(Any, reactor))
+    try:
+        await asking
+    except Exception as error:
+        # Whatever else uses the port may answer in any way, or not at all.
+        return str(error) or type(error).__name__
+    return ""
+
+
+async def _ask_for_health(reactor: Reactor, url: str) -> wire.Health:
+    response = await Agent(reactor).request(b"GET", f"{url}/health".encode("ascii"))
+    if response.code not in (200, 503) or response.length not in range(LONGEST_HEALTH):
+        raise ServerUnreachable(f"its answer is {response.code}, of {response.length} bytes")
+    return msgspec.json.decode(await readBody(response), type=wire.Health)
+
+
+def _same_computer(url: str, other: str) -> bool:
+    """Say whether both are this computer, whose server answers from several addresses."""
+    own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    return {urlsplit(url).hostname, urlsplit(other).hostname} <= own

@@ -29,6 +29,7 @@ def describe(version: str) -> wire.Host:
         hostname=socket.gethostname(),
         os=f"{platform.system()} {platform.release()}".strip(),
         cores=cores(),
+        memory=psutil.virtual_memory().total // MB,
         version=version,
     )
 

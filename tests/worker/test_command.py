@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from coalition import wire
+from coalition.errors import ConfigError
 from coalition.worker.command import (
     CommandError,
     Mark,
+    Way,
     expand,
-    fill_in,
     parse_environment,
     prepare,
 )
 
 MARK = Mark(7, "node", "http://farm:19211")
+DIRECTLY = Way()
 
 
 def test_variables_are_filled_in_inside_each_other() -> None:
@@ -56,33 +60,93 @@ def test_what_is_no_variable_in_the_environment_is_named() -> None:
 
 def test_the_jobs_variables_come_before_the_workers_and_ours_before_both() -> None:
     start = wire.Start("node", 7, 3, "true", environment=r"A=job\nCOALITION_RUN=8")
-    environment = prepare(start, MARK, {"A": "worker", "B": "worker"}).environment
-    assert environment == {
+    command = prepare(start, MARK, {"A": "worker", "B": "worker"}, DIRECTLY, "/scratch/7")
+    assert command.environment == {
         "A": "job",
         "B": "worker",
         "COALITION_RUN": "7",
         "COALITION_JOB_ID": "3",
         "COALITION_WORKER": "node",
         "COALITION_SERVER": "http://farm:19211",
+        "COALITION_SCRATCH_DIR": "/scratch/7",
     }
+    assert (command.directory, command.user, command.remarks) == (".", None, [])
 
 
 def test_an_unknown_variable_in_the_directory_is_named_and_empty() -> None:
-    command = prepare(wire.Start("node", 7, 3, "true", dir="/a/$(NO)/$(B)"), MARK, {"B": "b"})
+    start = wire.Start("node", 7, 3, "true", dir="/a/$(NO)/$(B)")
+    command = prepare(start, MARK, {"B": "b"}, DIRECTLY)
     assert command.directory == "/a//b"
     assert command.remarks == ["there is no variable NO, which the directory /a/$(NO)/$(B) names"]
 
 
-def test_runcommand_takes_the_place_of_the_shell_and_of_the_directory() -> None:
-    start = wire.Start("node", 7, 3, "render $(A)", dir="/my $(A)", user="ann")
-    command = prepare(start, MARK, {"A": "b"}, "runas __user__ -d __dir__ -- __cmd__")
-    assert command.arguments == ["runas", "ann", "-d", "/my b", "--", "render b"]
-    assert command.directory is None
+def test_a_job_can_work_in_its_scratch_directory() -> None:
+    start = wire.Start("node", 7, 3, "cat $(COALITION_SCRATCH_DIR)/a", dir="/a", scratch=True)
+    command = prepare(start, MARK, {}, DIRECTLY, "/scratch/7")
+    assert command.directory == "/scratch/7"
+    assert command.arguments == ["/bin/sh", "-c", "cat /scratch/7/a"]
+    assert prepare(start, MARK, {}, DIRECTLY).directory == "/a"
 
 
-def test_no_quote_in_a_directory_or_user_leaves_the_sudo_line_of_the_manual() -> None:
-    values = {"user": "ann; id", "dir": "/a'; touch /b; '", "cmd": "echo __dir__ 'x'"}
-    assert fill_in("sudo -u __user__ -E -- sh -c 'cd __dir__; __cmd__'", values) == [
-        *["sudo", "-u", "ann; id", "-E", "--", "sh", "-c"],
-        """cd '/a'"'"'; touch /b; '"'"''; echo __dir__ 'x'""",
-    ]
+@pytest.mark.parametrize(
+    ("user", "reason"),
+    [
+        ("", "the job names no user"),
+        ("root", "no job may run as root"),
+        ("#0", "'#0' is not the name of a user"),
+        ("#1000", "'#1000' is not the name of a user"),
+        ("0", "'0' is not the name of a user"),
+        ("-root", "'-root' is not the name of a user"),
+        ("--user=root", "is not the name of a user"),
+        ("+0", "is not the name of a user"),
+        (" root", "does not know the user ' root'"),
+        ("nobody\0", "does not know the user"),
+        ("no such; id", "does not know the user 'no such; id'"),
+    ],
+)
+def test_a_user_that_no_job_may_run_as_is_an_error_of_the_job(user: str, reason: str) -> None:
+    way = Way("sudo -u __user__ -E -- sh -c 'cd __dir__; __cmd__'")
+    with pytest.raises(CommandError, match=reason) as caught:
+        prepare(wire.Start("node", 7, 3, "true", user=user), MARK, {}, way)
+    assert caught.value.exit_code == 126
+
+
+def test_root_under_another_name_is_still_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    toor = pwd.struct_passwd(("toor", "x", 0, 5, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: toor)
+    with pytest.raises(CommandError, match="'toor' is root under another name"):
+        Way("runas __user__ __cmd__").owner("toor")
+
+
+def test_where_no_user_is_changed_the_job_may_name_any_user() -> None:
+    start = wire.Start("node", 7, 3, "render", user="nobody's business")
+    assert prepare(start, MARK, {}, DIRECTLY).user is None
+    command = prepare(start, MARK, {}, Way("nice -n 10 sh -c __cmd__"))
+    assert "nobody's business" not in command.arguments
+
+
+def test_runasuser_starts_the_job_as_its_owner_with_a_login_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    start = wire.Start("node", 7, 3, "$(HOME)/run", user="nobody", environment="SHELL=/bin/x")
+    command = prepare(start, MARK, {"HOME": "/root", "USER": "root"}, Way(runasuser=True))
+    owner = command.user
+    assert owner is not None
+    assert (owner.name, owner.uid > 0, owner.gid in owner.groups) == ("nobody", True, True)
+    got = {name: command.environment[name] for name in ("HOME", "USER", "LOGNAME", "SHELL")}
+    assert got == {"HOME": owner.home, "USER": "nobody", "LOGNAME": "nobody", "SHELL": "/bin/x"}
+    assert command.arguments == ["/bin/sh", "-c", f"{owner.home}/run"]
+    with pytest.raises(CommandError, match="no job may run as root"):
+        prepare(wire.Start("node", 7, 3, "id", user="root"), MARK, {}, Way(runasuser=True))
+
+
+def test_runasuser_needs_root_and_no_runcommand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(ConfigError, match=r"\[worker\] runasuser: there is a runcommand"):
+        Way("sudo -u __user__ -- sh -c __cmd__", runasuser=True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ConfigError, match=r"\[worker\] runasuser: worker\.py must be run by root"):
+        Way(runasuser=True)

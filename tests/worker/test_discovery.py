@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -11,48 +12,134 @@ from typing import Any
 
 import pytest
 
+from coalition.worker import discovery
 from coalition.worker.discovery import EVERYWHERE, broadcast_addresses, find_server
+from coalition.worker.reactor import sleep
 from tests.worker.real import PATIENCE, ROOT, eventually, in_reactor, running_node
 from tests.worker.scripted import ScriptedServer
 
 
 @contextmanager
-def answering(port: int, *answers: bytes) -> Iterator[list[bytes]]:
-    """Answer questions by UDP in turn, the first with nothing; yield what was asked."""
+def answering(port: int, *answers: bytes, host: str = "") -> Iterator[list[bytes]]:
+    """Answer questions by UDP in turn, the first with nothing, from then on with the last answer.
+
+    Yields what was asked.
+    """
     asked: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("", port))
+        sock.bind((host, port))
 
         def work() -> None:
-            for answer in answers:
-                question, sender = sock.recvfrom(100)
-                asked.append(question)
-                if answer:
-                    sock.sendto(answer, sender)
+            left = list(answers)
+            while (question := sock.recvfrom(100))[0] != b"over":
+                asked.append(question[0])
+                sock.sendto(left.pop(0) if len(left) > 1 else left[0], question[1])
 
         thread = threading.Thread(target=work)
         thread.start()
         yield asked
+        sock.sendto(b"over", (host or "127.0.0.1", port))
         thread.join()
 
 
-def test_the_first_proper_answer_names_the_server(free_port: int) -> None:
-    async def work(reactor: Any) -> str:
-        return await find_server(reactor, ["127.255.255.255"], free_port)
+def page(status: int, body: bytes) -> bytes:
+    return b"HTTP/1.1 %d .\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
 
-    with answering(free_port, b"who is there?", b"", b"roxor") as asked:
-        assert in_reactor(work) == f"http://127.0.0.1:{free_port}"
+
+class Pages(socketserver.StreamRequestHandler):
+    """Answers requests over HTTP with the pages of its server in turn, then with the last one."""
+
+    server: Any
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        pages = self.server.pages
+        self.wfile.write(pages.pop(0) if len(pages) > 1 else pages[0])
+
+
+@contextmanager
+def saying(port: int, *pages: bytes, host: str = "127.0.0.1") -> Iterator[list[bytes]]:
+    """Answer HTTP requests with these pages; yield those that are left, the last one always is."""
+    with socketserver.ThreadingTCPServer((host, port), Pages) as server:
+        server.pages = list(pages)  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.pages  # type: ignore[attr-defined]
+        server.shutdown()
+        thread.join()
+
+
+WELL = page(200, b'{"ok": true, "reasons": []}')
+
+
+def found(port: int, *addresses: str) -> str:
+    return in_reactor(lambda reactor: find_server(reactor, addresses, port))
+
+
+def test_the_first_proper_answer_names_the_server(free_port: int) -> None:
+    with saying(free_port, WELL), answering(free_port, b"who is there?", b"", b"roxor") as asked:
+        assert found(free_port, "127.255.255.255") == f"http://127.0.0.1:{free_port}"
     assert asked == [b"coalition"] * 3
 
 
+def test_a_server_in_trouble_is_a_server(free_port: int) -> None:
+    trouble = page(503, b'{"ok": false, "reasons": ["the disk is full"]}')
+    with saying(free_port, trouble), answering(free_port, b"roxor"):
+        assert found(free_port, "127.255.255.255") == f"http://127.0.0.1:{free_port}"
+
+
+NO_SERVERS = [
+    page(404, b"not found"),
+    page(200, b"<html>the printer is ready</html>"),
+    page(200, b'{"status": "green"}'),
+    page(503, b"x" * 100_000),
+    b'HTTP/1.1 200 of no length\r\n\r\n{"ok": true, "reasons": []}',
+    b"220 mail is welcome here\r\n",
+    b"",
+]
+
+
+def test_what_is_no_server_is_named_once_and_not_taken(
+    free_port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "ASK_AGAIN", 0.01)
+    with saying(free_port, *NO_SERVERS, WELL) as pages, answering(free_port, b"roxor"):
+        assert found(free_port, "127.0.0.1") == f"http://127.0.0.1:{free_port}"
+        assert pages == [WELL]
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert f"http://127.0.0.1:{free_port} answers, but is no server of Coalition" in warnings[0]
+
+
+def test_a_second_server_is_named_beside_the_first(
+    free_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    hosts = ["127.0.0.1", "127.0.0.2"]
+
+    async def work(reactor: Any) -> str:
+        url = await find_server(reactor, hosts, free_port)
+        while not any("answers too" in message for message in caplog.messages):
+            await sleep(reactor, 0.01)
+        return url
+
+    with (
+        saying(free_port, WELL, host=hosts[0]),
+        saying(free_port, WELL, host=hosts[1]),
+        answering(free_port, b"roxor", host=hosts[0]),
+        answering(free_port, b"roxor", host=hosts[1]),
+    ):
+        one = in_reactor(work)
+    (two,) = {f"http://{host}:{free_port}" for host in hosts} - {one}
+    told = f"another server, {two}, answers too; this node works for {one}"
+    assert told in caplog.messages
+
+
 ALONE = """
-from tests.worker.test_discovery import answering, find_server, in_reactor
+from tests.worker.test_discovery import WELL, answering, found, saying
 
-async def work(reactor):
-    return await find_server(reactor, [], 19211)
-
-with answering(19211, b"roxor"):
-    print(in_reactor(work))
+with saying(19211, WELL), answering(19211, b"roxor"):
+    print(found(19211))
 """
 
 
