@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -23,9 +25,13 @@ from coalition.config import WorkerConfig, load_server, load_worker
 from coalition.errors import CoalitionError, ConfigError
 from coalition.http import server_url
 from coalition.worker.app import App
+from coalition.worker.command import Way
 
 HERE = Path(__file__).resolve().parents[2]
 """Where worker.py stands: the default home of coalition.ini, the log and the outbox."""
+
+YOUNG = 20_000
+"""New objects between two looks for cyclic garbage."""
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_worker(options, file, folder, os.environ)
         if config.server_url:
             config = dataclasses.replace(config, server_url=server_url(config.server_url))
+        Way(config.runcommand, config.runasuser)  # a mistake there is told now, not per job
         # The server to look for has the port that this farm's settings give it.
         port = load_server({}, file, folder, os.environ).port
         _start_logging(config)
@@ -107,9 +114,19 @@ def _serve(config: WorkerConfig, port: int) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(app.stop))
+    if sys.platform != "win32":
+        for number, pausing in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
+            signal.signal(number, partial(_pause, reactor, app, pausing))
+    # What a report leaves behind has no cycles: the collector need not look for them so often.
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 100)
     reactor.callWhenRunning(lambda: app.start().addBoth(end))
     reactor.run(installSignalHandlers=False)
     return code
+
+
+def _pause(reactor: Any, app: App, pausing: bool, *_: object) -> None:
+    reactor.callFromThread(app.pause, pausing)
 
 
 def _trouble(failure: Failure) -> int:

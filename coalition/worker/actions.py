@@ -9,23 +9,37 @@ from coalition import wire
 
 @dataclass(frozen=True)
 class Begin:
-    """Start this run; then feed on_output and on_exit."""
+    """Start this run on `start.worker`, after what that worker has; then feed on_exit.
+
+    An exclusive one ends itself at `lease`, if nothing moves that (see Extend).
+    """
 
     start: wire.Start
+    lease: float | None = None
 
 
 @dataclass(frozen=True)
 class EndTree:
-    """End the run's processes; on_exit follows when they are gone."""
+    """End the run's processes; on_exit follows when they are gone, or on_dropped."""
+
+    run: int
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Take the run out of its worker's queue if it has not begun; on_dropped follows then."""
 
     run: int
 
 
 @dataclass(frozen=True)
 class Save:
-    """Make this end durable; then feed on_saved."""
+    """Make the end of this run durable; then feed on_saved."""
 
-    end: wire.End
+    run: int
+    code: int
+    again: bool
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,14 @@ class Forget:
     run: int
 
 
-Action = Begin | EndTree | Save | Forget
+@dataclass(frozen=True)
+class Extend:
+    """The server has answered: exclusive runs may go on until `lease`."""
+
+    lease: float
+
+
+Action = Begin | EndTree | Drop | Save | Forget | Extend
 
 
 @dataclass(frozen=True)

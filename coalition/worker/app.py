@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from random import Random
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 
 from coalition.config import WorkerConfig
-from coalition.worker.command import Command, CommandError, shell
+from coalition.worker.command import Way
 from coalition.worker.discovery import find_server
 from coalition.worker.host import Meter, cores, describe
 from coalition.worker.link import Link
 from coalition.worker.loop import Loop
 from coalition.worker.machine import Machine
 from coalition.worker.outbox import Outbox
-from coalition.worker.process import Processes
-from coalition.worker.reactor import Reactor
+from coalition.worker.reactor import Reactor, in_thread
 from coalition.worker.runs import Runs
-from coalition.worker.shortage import Shortage
+from coalition.worker.scratch import Scratch
+from coalition.worker.startup import run_startup
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,6 @@ class App:
         self._random = random
         self._environ = environ
         self._version = version
-        self._processes = Processes(reactor)
         self._loop: Loop | None = None
         self._life: Deferred[None] | None = None
 
@@ -74,19 +75,33 @@ class App:
         elif self._life is not None:
             self._life.cancel()
 
+    def pause(self, pausing: bool) -> None:
+        """Take no job until it is lifted; what runs goes on."""
+        if self._loop is not None:
+            self._loop.pause(pausing)
+
     async def _run(self) -> None:
         config = self._config
+        way = Way(config.runcommand, config.runasuser)
         folder = config.datadir / f"outbox-{quote(config.name, safe='')}"
-        with closing(Outbox(folder)) as outbox:
-            await self._run_startup(config.startup)
+        names = worker_names(config)
+        with closing(Outbox(folder, config.maxoutbox, len(names))) as outbox:
+            if config.startup:
+                await run_startup(self._reactor, config.startup, self._environ)
             server = config.server_url or await find_server(
                 self._reactor, config.broadcast, self._port
             )
+            scratch = Scratch(
+                config.scratch_folder,
+                other_users=way.other_users,
+                in_thread=partial(in_thread, self._reactor),
+            )
             machine = Machine(
                 config.name,
-                worker_names(config),
+                names,
                 affinity=config.affinity,
                 sleep=config.sleep,
+                exclusive=config.exclusive,
                 random=self._random,
             )
             machine.on_host(describe(self._version))
@@ -94,36 +109,21 @@ class App:
                 self._reactor,
                 machine,
                 outbox,
-                self._processes,
+                scratch,
                 server=server,
                 environ=self._environ,
-                runcommand=config.runcommand,
+                way=way,
+                mark=f"{socket.gethostname()}:{folder.resolve()}",
             )
+            await runs.prepare()
             await runs.recover()
+            scratch.clear()
             log.info("%s works for %s", config.name, server)
             link = Link(self._reactor, server, self._version)
             self._loop = Loop(self._reactor, machine, runs, outbox, link, Meter(config.sleep))
-            await self._loop.run()
-            await link.close()
-
-    async def _run_startup(self, text: str) -> None:
-        """Run the startup command and wait for it; what it leaves in the background stays."""
-        if not text:
-            return
-        command = Command(shell(text), None, dict(self._environ), [])
-        try:
-            process = self._processes.start(command, None, _log_output)
-        except (CommandError, Shortage) as error:
-            log.error("startup: %s", error)
-            return
-        try:
-            code = await self._processes.wait(process)
-        except BaseException:
-            self._processes.end(process)
-            raise
-        log.log(logging.WARNING if code else logging.INFO, "startup ends with %d", code)
-
-
-def _log_output(output: bytes) -> None:
-    for line in output.decode("utf-8", "replace").splitlines():
-        log.info("startup: %s", line)
+            try:
+                await self._loop.run()
+            finally:
+                await runs.close()
+                scratch.close()
+                await link.close()

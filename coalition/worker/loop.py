@@ -55,6 +55,12 @@ class Loop:
         self._runs.do(self._machine.on_stop(self._reactor.seconds()))
         self._look()
 
+    def pause(self, pausing: bool) -> None:
+        """Take no job until this is lifted; what runs goes on."""
+        log.info("pausing between jobs" if pausing else "taking jobs again")
+        self._runs.do(self._machine.on_pause(pausing))
+        self._look()
+
     def _look(self) -> None:
         """Come back when there will be something to do, unless something happens before."""
         if self._timer is not None and self._timer.active():
@@ -70,6 +76,7 @@ class Loop:
         if self._machine.finished(now):
             self._finished.callback(None)
             return
+        self._runs.do(self._machine.give_back(now))
         due = self._machine.due(now)
         if due is not None and due <= now:
             plan = self._machine.build_report(now, self._meter.measure(now))
@@ -80,11 +87,14 @@ class Loop:
         try:
             orders = await self._link.send(self._filled(plan))
             self._note("")
+            self._runs.maxlog = orders.maxlog
             self._runs.do(self._machine.on_orders(plan.number, orders, self._reactor.seconds()))
+            self._runs.on_acknowledged(orders.logs)
         except CoalitionError as error:
             self._note(str(error))
             slow = isinstance(error, Refused)
             self._machine.on_lost(plan.number, self._reactor.seconds(), slow=slow)
+            self._runs.let_go()
         except Exception:
             # A mistake of ours must not silence the node while its jobs run on.
             log.exception("report %d went wrong", plan.number)

@@ -6,28 +6,15 @@ back what came of them, and sends a report whenever `due` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from random import Random
 
 from coalition import wire
-from coalition.worker.actions import Action, Begin, Cut, EndTree, Forget, Plan, Save
-
-RUN_LIMIT = 256 * 1024
-"""Bytes of one run's log in a report, so that a flood of one run leaves room for the others."""
-
-REPORT_LIMIT = 1024 * 1024
-"""Bytes of log in a report: small enough that a server reads it without noticing."""
-
-FLIGHTS = 2
-"""Requests under way at most: one that the server holds, one that says something new."""
-
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 10.0
-"""Seconds between two tries while the server is away; the pauses double from first to longest."""
-
-EMPTY_PAUSE = 1.0
-"""Seconds from report to report, at least, when answers bring nothing: no server is overrun."""
+from coalition.worker.actions import Action, Begin, Drop, EndTree, Extend, Forget, Plan, Save
+from coalition.worker.held import Held
+from coalition.worker.pool import PATIENCE, Pool
+from coalition.worker.run import Run
+from coalition.worker.talk import FLIGHTS, Flight, Talk
 
 FIRST_REST = 4.0
 LONGEST_REST = 20.0
@@ -46,89 +33,65 @@ ABORT_TIME = 10.0
 KILL_TIME = 5.0
 """Seconds after the second signal in which the jobs must be gone; more than a tree's grace time."""
 
-
-@dataclass(slots=True)
-class Run:
-    """A run that the node has: its processes, or what the server has not acknowledged yet."""
-
-    number: int
-    worker: str
-    size: int = 0
-    sent: int = 0
-    safe: int = 0
-    alive: bool = True
-    killed: bool = False
-    again: bool = False
-    end: wire.End | None = None
-    saved: bool = False
-    told: bool = False
-
-    @property
-    def busy(self) -> bool:
-        """Whether its worker cannot take another run."""
-        return self.alive or not self.told
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something of it that no report has brought on its way."""
-        return not self.killed and (self.size > self.sent or (self.saved and not self.told))
-
-    def take(self, room: int) -> Cut:
-        """Cut the next piece of output that is to be sent.
-
-        Once the run has ended, all that is not acknowledged goes with the end: else the end could
-        arrive and be acknowledged while an earlier report with the rest of the log is lost.
-        """
-        offset = self.safe if self.end else self.sent
-        return Cut(self.number, offset, max(0, min(self.size - offset, RUN_LIMIT, room)))
-
-
-@dataclass(slots=True)
-class Flight:
-    """A report under way; `upto` is how far it brings each run's log."""
-
-    sent_at: float
-    goodbye: bool
-    upto: dict[int, int] = field(default_factory=dict)
+MARGIN = 5.0
+"""Seconds before the server gives up on a silent worker in which an exclusive run is ended; of a
+short timeout it is a third."""
 
 
 class Machine:
     """One node: its workers, their runs and its conversation with the server."""
 
     def __init__(
-        self, node: str, workers: list[str], *, affinity: str = "", sleep: float, random: Random
+        self,
+        node: str,
+        workers: list[str],
+        *,
+        affinity: str = "",
+        sleep: float,
+        exclusive: bool = False,
+        random: Random,
     ) -> None:
-        """Make an idle node; `sleep` is in seconds, from one piece of log to the next."""
+        """Make an idle node; `sleep` is in seconds, from one piece of log to the next.
+
+        With `exclusive` all runs are, whatever their jobs say.
+        """
         self.node = node
         self.leaving = False
         self._affinity = affinity
-        self._sleep = sleep
+        self._exclusive = exclusive
         self._random = random
+        self._talk = Talk(sleep, random)
+        self._pool = Pool()
         self._last_run = dict.fromkeys(workers, 0)
         self._refusals: dict[str, int] = {}
         self._resting: dict[str, float] = {}
-        self._runs: dict[int, Run] = {}
-        self._flights: dict[int, Flight] = {}
-        self._session = f"{random.getrandbits(64):016x}"
-        self._number = 0
-        self._newest_answered = 0
-        self._wait = wire.LONGEST_WAIT
+        self._drained: set[str] = set()
+        self._pausing = False
+        self._runs = Held()
         self._host: wire.Host | None = None
         self._host_told = False
-        self._urgent = True
-        self._last_report = 0.0
-        self._failures = 0
-        self._not_before = 0.0
-        self._quiet_until = 0.0
         self._aborting = False
         self._leave_by: float | None = None
-        self._said_goodbye = False
+
+    @property
+    def workers(self) -> list[str]:
+        """The names of the workers."""
+        return list(self._last_run)
+
+    @property
+    def away(self) -> bool:
+        """Whether the server is out of reach."""
+        return self._talk.away
 
     # --- what happens on this computer --------------------------------------------------------
 
-    def on_recovered(self, number: int, worker: str, size: int, end: wire.End) -> None:
+    def on_recovered(
+        self, number: int, worker: str, size: int, code: int, *, again: bool, ended_at: float
+    ) -> None:
         """Take over a run of an earlier life of this node; its end is saved already."""
-        self._runs[number] = Run(number, worker, size, alive=False, end=end, saved=True)
+        run = Run(number, worker, size=size, alive=False, code=code, again=again, saved=True)
+        run.ended_at = ended_at
+        self._runs.add(run)
         if worker in self._last_run:
             self._last_run[worker] = max(number, self._last_run[worker])
 
@@ -139,22 +102,34 @@ class Machine:
 
     def on_output(self, number: int, size: int) -> None:
         """Note how many bytes of output the outbox has of a run."""
-        if number in self._runs:
-            self._runs[number].size = size
+        run = self._runs.get(number)
+        if run is not None:
+            run.size = size
+            self._runs.touch(run)
 
-    def on_exit(self, number: int, code: int, now: float) -> list[Action]:
+    def on_exit(self, number: int, code: int, now: float, seconds: float = 0.0) -> list[Action]:
         """Note that a run's processes are gone and that all of its output is in the outbox."""
         run = self._runs[number]
-        run.alive = False
-        self._urgent = self._urgent or run.killed
+        self._runs.end(run)
+        run.code, run.seconds, run.ended_at = code, seconds, now
+        actions: list[Action] = [Save(number, code, run.again, seconds)]
         if run.killed:
-            del self._runs[number]
-            actions: list[Action] = [Forget(number)]
-        else:
-            run.end = wire.End(number, code, run.again)
-            actions = [Save(run.end)]
+            self._talk.urgent = True
+            actions = [self._forget(run)]
         if not run.again:
             self._refusals.pop(run.worker, None)
+        self._note_leaving(now)
+        return actions
+
+    def on_again(self, number: int) -> None:
+        """Note that this computer had to end a run: it is to be done again."""
+        self._runs[number].again = True
+
+    def on_dropped(self, number: int, now: float) -> list[Action]:
+        """Note that a run which had not begun never will: the server sees that it is gone."""
+        run = self._runs[number]
+        actions: list[Action] = [self._forget(run)]
+        self._talk.urgent = True
         self._note_leaving(now)
         return actions
 
@@ -173,128 +148,123 @@ class Machine:
 
     def on_saved(self, number: int) -> None:
         """Note that an end is durable: only now may it be reported."""
-        if number in self._runs:
-            self._runs[number].saved = True
-            self._urgent = True
+        run = self._runs.get(number)
+        if run is not None:
+            run.saved = True
+            self._runs.touch(run)
+            if not self._runs.queue(run.worker):
+                self._talk.urgent = True
+
+    def _forget(self, run: Run) -> Forget:
+        self._runs.remove(run)
+        return Forget(run.number)
+
+    # --- pausing and leaving -------------------------------------------------------------------
+
+    def on_pause(self, pausing: bool) -> list[Action]:
+        """Take nothing more until it is lifted; what runs goes on."""
+        self._pausing = pausing
+        self._talk.urgent = True
+        return self._drop_ahead() if pausing else []
 
     def on_stop(self, now: float) -> list[Action]:
         """Leave: the first time when the running jobs are done, the second time without them."""
-        if not self.leaving:
-            self.leaving = self._urgent = True
-            self._note_leaving(now)
-            return []
-        return self._abort(now)
+        if self.leaving:
+            return self._abort(now)
+        self.leaving = self._talk.urgent = True
+        actions = self._drop_ahead()
+        self._note_leaving(now)
+        return actions
+
+    def _drop_ahead(self) -> list[Action]:
+        """Give back all that has not begun."""
+        self._pool.clear()
+        return self._drop(self._runs.queued())
 
     def _abort(self, now: float) -> list[Action]:
         if self._aborting:
             return []
         self._aborting = True
-        leave_by = now + ABORT_TIME + (KILL_TIME if self._any_alive() else 0)
+        leave_by = now + ABORT_TIME + (KILL_TIME if self._runs.any_alive() else 0)
         self._leave_by = min(leave_by, self._leave_by or leave_by)
         actions: list[Action] = []
-        for run in self._runs.values():
+        for run in self._runs:
             if run.alive and not run.killed:
                 run.again = True
                 actions.append(EndTree(run.number))
         return actions
 
     def _note_leaving(self, now: float) -> None:
-        if self.leaving and not self._any_alive():
-            self._urgent = True
+        if self.leaving and not self._runs.any_alive():
+            self._talk.urgent = True
             patience = DELIVERY_TIME if self._runs else GOODBYE_TIME
             self._leave_by = now + (ABORT_TIME if self._aborting else patience)
 
-    def _any_alive(self) -> bool:
-        return any(run.alive for run in self._runs.values())
-
     def finished(self, now: float) -> bool:
         """Say whether the node may go: all is said, or the time for it is over."""
-        if not self.leaving or (self._any_alive() and not self._aborting):
+        if not self.leaving or (self._runs.any_alive() and not self._aborting):
             return False
-        delivered = not self._runs and self._said_goodbye
+        delivered = not self._runs and self._talk.said_goodbye
         return delivered or (self._leave_by is not None and now >= self._leave_by)
 
     # --- reports -----------------------------------------------------------------------------
 
     def wake_at(self, now: float) -> float | None:
-        """Say when to look at `finished` and `due` again if nothing happens before."""
-        times = [time for time in (self.due(now), self._leave_by) if time is not None]
+        """Say when to look at `finished`, `due` and `give_back` again, unless something happens."""
+        since = self._waiting_since()
+        old = None if since is None else since + PATIENCE
+        times = [time for time in (self.due(now), self._leave_by, old) if time is not None]
         return min(times, default=None)
 
     def due(self, now: float) -> float | None:
         """Say when the next report is to be sent; None: not before something else happens."""
-        if len(self._flights) >= FLIGHTS:
-            return None
-        times = list(self._resting.values())
-        if self._urgent:
-            times.append(now)
-        if not self._flights:
-            times.append(self._quiet_until)
-        if any(run.waiting for run in self._runs.values()):
-            times.append(self._last_report + self._sleep)
-        return max(min(times), self._not_before) if times else None
+        ahead = bool(self._pool) or self._runs.any_queued()
+        due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=ahead)
+        rested = min(self._resting.values(), default=None)
+        if rested is None or len(self._talk) >= FLIGHTS:
+            return due
+        return rested if due is None else min(rested, due)
 
     def build_report(self, now: float, load: wire.Load | None = None) -> Plan:
         """Make the next report; call it when it is due, and send it."""
-        cuts = self._cut_logs()
-        ends = [run.end for run in self._ending(cuts) if run.end]
+        cuts = self._runs.cut_logs()
+        ends = [run.end(now) for run in self._runs.ending(cuts)]
         reported = {end.run for end in ends}
         slots = self._slots(reported, now)
-        goodbye = self.leaving and not any(slot.run for slot in slots)
-        self._number += 1
-        self._flights[self._number] = Flight(
-            now, goodbye, {cut.run: cut.offset + cut.length for cut in cuts}
-        )
-        self._urgent = False
-        self._last_report = now
+        busy = {slot.run for slot in slots}
+        ahead = [run.number for run in self._runs if run.handed_at is not None]
+        goodbye = self.leaving and busy == {0}
+        idle = [slot.name for slot in slots if not slot.run and not slot.resting]
+        upto = {cut.run: cut.offset + cut.length for cut in cuts}
+        number = self._talk.depart(now, Flight(now, goodbye, idle, upto))
+        wait = self._talk.longest_wait(leased=self._is_leased())
         report = wire.Report(
             node=self.node,
             workers=slots,
             ends=ends,
             load=load,
             host=None if self._host_told else self._host,
-            wait=0 if goodbye or any(run.waiting for run in self._runs.values()) else self._wait,
-            session=self._session,
-            number=self._number,
+            wait=0 if goodbye or self._runs.any_waiting() else wait,
+            session=self._talk.session,
+            number=number,
             leaving=self.leaving,
+            ahead=[run for run in [*ahead, *self._pool] if run not in reported | busy],
+            last=self._pool.last,
         )
-        return Plan(self._number, report, cuts)
-
-    def _cut_logs(self) -> list[Cut]:
-        room = REPORT_LIMIT
-        cuts = []
-        for run in list(self._runs.values()):
-            cut = run.take(room)
-            if run.killed or not cut.length:
-                continue
-            cuts.append(cut)
-            room -= cut.length
-            run.sent = cut.offset + cut.length
-            # To the back of the queue: with many floods at once everyone gets a turn.
-            self._runs[run.number] = self._runs.pop(run.number)
-        return cuts
-
-    def _ending(self, cuts: list[Cut]) -> Iterator[Run]:
-        upto = {cut.run: cut.offset + cut.length for cut in cuts}
-        for run in self._runs.values():
-            if run.saved and upto.get(run.number, run.safe) == run.size:
-                run.told = True
-                yield run
+        return Plan(number, report, cuts)
 
     def _slots(self, reported: set[int], now: float) -> list[wire.Slot]:
-        """Tell what the workers have; one that rests is left out, being neither idle nor busy."""
         self._resting = {name: until for name, until in self._resting.items() if until > now}
-        slots = [
-            wire.Slot(name, self._run_of(name, reported), last, self._affinity)
+        return [
+            wire.Slot(
+                name,
+                self._runs.current(name, reported),
+                last,
+                self._affinity,
+                self._pausing or name in self._resting or name in self._drained,
+            )
             for name, last in self._last_run.items()
         ]
-        return [
-            slot for slot in slots if slot.run or self.leaving or slot.name not in self._resting
-        ]
-
-    def _run_of(self, worker: str, reported: set[int]) -> int:
-        held = (run for run in self._runs.values() if run.worker == worker)
-        return max((run.number for run in held if run.number not in reported), default=0)
 
     # --- what comes back ---------------------------------------------------------------------
 
@@ -303,86 +273,123 @@ class Machine:
 
         `slow` is for a server that answers but does not take the report.
         """
-        self._flights.pop(number, None)
-        for run in self._runs.values():
-            run.sent = run.safe
-        self._urgent = True
+        self._talk.fail(number, now, slow=slow)
+        self._runs.send_again()
         self._host_told = False
-        if now < self._not_before:
-            return  # the other request of the same outage
-        pause = LONGEST_PAUSE if slow else min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
-        self._not_before = now + pause * self._random.uniform(0.5, 1.0)
 
     def on_orders(self, number: int, orders: wire.Orders, now: float) -> list[Action]:
         """Take the answer to a report, also when a younger one was answered before."""
-        flight = self._flights.pop(number)
-        self._failures = 0
-        self._not_before = 0.0
+        flight, newest = self._talk.arrive(number, orders)
         self._host_told = True
-        self._wait = max(0.0, orders.wait)
-        self._said_goodbye = self._said_goodbye or flight.goodbye
-        moved = self._acknowledge(flight, orders.logs, newest=number > self._newest_answered)
-        self._newest_answered = max(number, self._newest_answered)
-        actions = self._forget(orders.ended) + self._kill(orders.kill) + self._start(orders.start)
-        self._urgent = self._urgent or any(isinstance(action, Begin) for action in actions)
-        # Measured from the report: after one that was held for long the next follows at once.
-        pause = min(self._sleep, EMPTY_PAUSE)
-        self._quiet_until = now if moved or actions else flight.sent_at + pause
+        moved = self._runs.acknowledge(flight.upto, orders.logs, newest=newest)
+        actions = self._forget_all(orders.ended) + self._kill(orders.kill)
+        actions += self._start(orders.start)
+        for ahead in orders.ahead:
+            self._pool.add(ahead, now)
+        actions += self._drain(orders.drain, now) + self.assign(now)
+        self._talk.rest(flight, now, moved=moved or bool(actions))
+        if self._is_leased():
+            actions.append(Extend(self._lease()))
         return actions
 
-    def _acknowledge(self, flight: Flight, logs: dict[int, int], *, newest: bool) -> bool:
-        moved = False
-        for number in flight.upto.keys() | logs.keys():
-            run = self._runs.get(number)
-            if run is None:
-                continue
-            safe = min(logs.get(number, run.safe), run.size)
-            moved = moved or safe > run.safe
-            # Only the newest answer may take something back; an old one merely came late.
-            run.safe = safe if newest else max(safe, run.safe)
-            if safe < flight.upto.get(number, 0):
-                run.sent = run.safe
-            run.sent = max(run.sent, run.safe)
-        return moved
+    def _is_leased(self) -> bool:
+        return any(run.exclusive and run.alive for run in self._runs)
 
-    def _forget(self, ended: list[int]) -> list[Action]:
-        done = [number for number in ended if number in self._runs and self._runs[number].end]
-        for number in done:
-            del self._runs[number]
-        return [Forget(number) for number in done]
+    def _lease(self) -> float:
+        """Return until when the server surely does not give an exclusive run to another node.
+
+        It counts from when it heard the last report, which is after this node has sent it.
+        """
+        margin = min(MARGIN, self._talk.timeout / 3)
+        return (self._talk.heard_of or 0.0) + self._talk.timeout - margin
+
+    def _forget_all(self, ended: list[int]) -> list[Action]:
+        runs = [run for number in ended if (run := self._runs.get(number)) and not run.alive]
+        return [self._forget(run) for run in runs]
 
     def _kill(self, numbers: list[int]) -> list[Action]:
         actions: list[Action] = []
         for number in numbers:
+            self._pool.drop(number)
             run = self._runs.get(number)
             if run is None or run.killed:
                 continue
             run.killed = True
-            if run.alive:
-                actions.append(EndTree(number))
-            else:
-                del self._runs[number]
-                actions.append(Forget(number))
+            actions.append(EndTree(number) if run.alive else self._forget(run))
         return actions
 
     def _start(self, starts: list[wire.Start]) -> list[Action]:
         actions: list[Action] = []
         for start in starts:
             last = self._last_run.get(start.worker)
-            busy = any(run.busy for run in self._runs.values() if run.worker == start.worker)
+            busy = any(not run.told for run in self._runs.of(start.worker))
             if last is None or start.run <= last or start.run in self._runs or busy:
                 continue
-            self._last_run[start.worker] = start.run
-            run = self._runs[start.run] = Run(start.run, start.worker)
+            run = self._add(start, None)
             if self.leaving:
                 self._give_back(run)
             else:
-                actions.append(Begin(start))
+                actions.append(self._begin(run, start))
         return actions
+
+    def _add(self, start: wire.Start, handed_at: float | None) -> Run:
+        self._last_run[start.worker] = max(start.run, self._last_run[start.worker])
+        run = Run(start.run, start.worker, handed_at, start.exclusive or self._exclusive)
+        self._runs.add(run)
+        return run
+
+    def _begin(self, run: Run, start: wire.Start) -> Begin:
+        return Begin(start, self._lease() if run.exclusive else None)
 
     def _give_back(self, run: Run) -> None:
         """Refuse a run that was on its way while the node was told to leave."""
-        run.alive = False
-        run.end = wire.End(run.number, again=True)
-        run.saved = self._urgent = True
+        self._runs.end(run)
+        run.again = run.saved = self._talk.urgent = True
+
+    def _drain(self, names: list[str], now: float) -> list[Action]:
+        """Let workers take no more; when all of them are such, leave."""
+        self._drained = set(names)
+        if self.leaving or not self._drained.issuperset(self._last_run):
+            return []
+        return self.on_stop(now)
+
+    # --- what was handed ahead ---------------------------------------------------------------
+
+    def assign(self, now: float) -> list[Action]:
+        """Put what was handed ahead into the queues of the workers that may have it.
+
+        One that a report under way offers is left alone: the server may just give it something.
+        """
+        if not self._pool:
+            return []
+        if self.leaving or self._pausing:
+            self._pool.clear()
+            return []
+        promised = self._talk.promised()
+        queues = {
+            name: self._runs.queue(name)
+            for name in self._last_run
+            if name not in promised and name not in self._resting and name not in self._drained
+        }
+        return [
+            self._begin(self._add(handed.start, handed.since), handed.start)
+            for handed in self._pool.assign(queues)
+        ]
+
+    def give_back(self, now: float) -> list[Action]:
+        """Give back what was handed ahead and has waited for too long."""
+        self._pool.give_back(now)
+        late = now - PATIENCE
+        queued = self._runs.queued()
+        return self._drop([one for one in queued if one.handed_at and one.handed_at <= late])
+
+    def _drop(self, runs: Iterable[Run]) -> list[Action]:
+        fresh = [run for run in runs if not run.killed and not run.dropped]
+        for run in fresh:
+            run.dropped = True
+        return [Drop(run.number) for run in fresh]
+
+    def _waiting_since(self) -> float | None:
+        queued = (run.handed_at for run in self._runs.queued() if not run.dropped)
+        times = [self._pool.oldest(), *queued]
+        return min((time for time in times if time is not None), default=None)

@@ -39,6 +39,12 @@ class Reactor(Clock, Protocol):
     def removeReader(self, reader: Any) -> None:
         """Stop it."""
 
+    def addWriter(self, writer: Any) -> None:
+        """Call `writer.doWrite` whenever something can be written."""
+
+    def removeWriter(self, writer: Any) -> None:
+        """Stop it."""
+
     def callFromThread(
         self, callable: Callable[..., object], *args: object, **kwargs: object
     ) -> None:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 
 from twisted.internet.defer import Deferred, gatherResults
 
 from coalition import wire
-from coalition.worker.actions import Action, Begin, EndTree, Forget, Save
-from coalition.worker.command import CommandError, Mark, prepare
+from coalition.worker.actions import Action, Begin, Drop, EndTree, Extend, Forget, Save
+from coalition.worker.command import Command, CommandError, Mark, Way, prepare
 from coalition.worker.machine import Machine
 from coalition.worker.outbox import Outbox, Record
-from coalition.worker.process import NOT_STARTED, Process, Processes
+from coalition.worker.process import Processes, boottime
 from coalition.worker.reactor import Reactor, in_background, in_thread
+from coalition.worker.scratch import Scratch
 from coalition.worker.shortage import Shortage
+
+LAPSED = (
+    "The server was out of reach for too long: this exclusive run was ended, for another node may "
+    "begin it again."
+)
+
+SHORT = 1.0
+"""Seconds of a run that is not worth a line in the node's own log, if all went well."""
+
+NOT_STARTED = 126
+"""Exit code of a command that never ran, as shells have it."""
 
 log = logging.getLogger(__name__)
 
@@ -29,29 +41,40 @@ class Runs:
         reactor: Reactor,
         machine: Machine,
         outbox: Outbox,
-        processes: Processes,
+        scratch: Scratch,
         *,
         server: str,
         environ: Mapping[str, str],
-        runcommand: str,
+        way: Way,
+        mark: str,
     ) -> None:
-        """Have none; `server` is the URL that jobs are told, `environ` the worker's environment."""
+        """Have none; `server` is the URL that jobs are told, `environ` the worker's environment.
+
+        `mark` is this node's alone on this computer, in this and in other lives.
+        """
         self.changed: Callable[[], None] = lambda: None
+        self.maxlog = wire.MAXLOG
         self._reactor = reactor
         self._machine = machine
         self._outbox = outbox
-        self._processes = processes
+        self._scratch = scratch
+        self._processes = Processes(reactor, self, environ, mark)
         self._server = server
         self._environ = environ
-        self._runcommand = runcommand
-        self._records: dict[int, Record] = {}
-        self._running: dict[int, Process] = {}
-        self._unsaved: list[Record] = []
-        self._saving: set[int] = set()
-        self._forgotten: set[int] = set()
+        self._way = way
+        self._folders: dict[int, str] = {}
+        self._held: set[int] = set()
+        self._unsaved: list[int] = []
+        self._saving = False
 
     def do(self, actions: Iterable[Action]) -> None:
         """Carry out actions, in order, each whatever became of the one before."""
+        self._do(actions)
+        self._outbox.flush()  # what a run is must be on record before it is begun
+        self._processes.send()
+        self._save_soon()
+
+    def _do(self, actions: Iterable[Action]) -> None:
         for action in actions:
             try:
                 self._carry_out(action)
@@ -61,15 +84,24 @@ class Runs:
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Begin(start):
-                self._begin(start)
+            case Begin(start, lease):
+                self._begin(start, lease)
             case EndTree(run):
-                if run in self._running:
-                    self._processes.end(self._running[run])
-            case Save(end):
-                self._save(end)
+                self._processes.end(run)
+            case Drop(run):
+                self._processes.drop(run)
+            case Save(run, code, again, seconds):
+                self._save(run, code, again=again, seconds=seconds)
             case Forget(run):
-                self._forget(run)
+                self._outbox.forget(run)
+            case Extend(lease):
+                self._processes.lease(self._boottime(lease))
+
+    def _boottime(self, at: float) -> float:
+        """Return a time of the machine's clock by the one that the keepers look at."""
+        return boottime() + at - self._reactor.seconds()
+
+    # --- an earlier life ---------------------------------------------------------------------
 
     async def recover(self) -> None:
         """Take over what an earlier life of this node left in the outbox.
@@ -81,11 +113,17 @@ class Runs:
             [Deferred.fromCoroutine(self._end_leftover(record)) for record in records],
             consumeErrors=True,
         )
+        await self._keep_ends()
         for record in records:
-            end = wire.End(record.run, record.code or 0, record.again)
-            self._records[record.run] = record
+            size = self._outbox.size(record.run)
+            ago = max(0.0, time.time() - record.ended_at)
             self._machine.on_recovered(
-                record.run, record.worker, self._outbox.size(record.run), end
+                record.run,
+                record.worker,
+                size,
+                record.code or 0,
+                again=record.again,
+                ended_at=self._reactor.seconds() - ago,
             )
 
     async def _end_leftover(self, record: Record) -> None:
@@ -96,123 +134,159 @@ class Runs:
         self._outbox.say(
             record.run, "The worker was cut off while this ran. What was left of it was ended."
         )
-        self._outbox.ended(record.run)
-        record.code = -signal.SIGTERM
-        record.again = True
-        await self._keep_ends([record])
+        record.code, record.again, record.ended_at = -signal.SIGTERM, True, time.time()
+        self._outbox.end(record.run, record.code, True, 0.0, record.ended_at)
         log.warning("run %d was cut off and is to be done again", record.run)
+
+    async def prepare(self) -> None:
+        """Get ready to start commands at once."""
+        await self._processes.prepare(self._machine.workers)
+
+    async def close(self) -> None:
+        """End whatever still runs."""
+        await self._processes.close()
 
     # --- a run begins ------------------------------------------------------------------------
 
-    def _begin(self, start: wire.Start) -> None:
-        mark = Mark(start.run, start.worker, self._server)
-        record = Record(start.run, start.job, start.worker, self._server)
-        self._records[start.run] = record
+    def _begin(self, start: wire.Start, lease: float | None) -> None:
+        run = start.run
+        self._outbox.begin(Record(run, start.job, start.worker, self._server), self.maxlog)
         try:
-            self._outbox.put(record)
-            process = self._start(start, mark)
+            command = self._command(start)
         except CommandError as error:
-            self._fail(start.run, error, error.exit_code)
+            self.on_failed(run, error)
             return
-        except (Shortage, OSError) as error:
-            self._give_back(start.run, error)
+        except OSError as error:
+            self.on_failed(run, Shortage(f"there is no scratch directory: {error}"))
             return
         except Exception as error:
             # Not given back: with a mistake of ours that it brings to light, it would go round for
             # ever.
-            log.exception("run %d cannot be started", start.run)
-            self._fail(start.run, error, NOT_STARTED)
+            log.exception("run %d cannot be started", run)
+            self.on_failed(run, CommandError(str(error), NOT_STARTED))
             return
-        log.info("run %d on %s begins: job %d", start.run, start.worker, start.job)
-        record.pid, record.started = process.pid, process.tree.started
-        self._keep(record)
-        self._running[start.run] = process
-        in_background(self._finish(start.run, process))
+        until = None if lease is None else self._boottime(lease)
+        self._processes.start(start.worker, run, command, until)
 
-    def _fail(self, run: int, error: Exception, code: int) -> None:
-        self._say(run, f"ERROR: {error}")
-        self._ended(run, code)
-
-    def _give_back(self, run: int, error: Exception) -> None:
-        """Refuse a run that the job has no part in: as an error it would empty the queue."""
-        log.error("run %d is given back: %s", run, error)
-        self._say(run, f"WARNING: {error}. The job waits for another try.")
-        self._outbox.ended(run)
-        self.do(self._machine.on_refused(run, self._reactor.seconds()))
-        self.changed()
-
-    def _start(self, start: wire.Start, mark: Mark) -> Process:
-        command = prepare(start, mark, self._environ, self._runcommand)
+    def _command(self, start: wire.Start) -> Command:
+        mark = Mark(start.run, start.worker, self._server)
+        owner = self._way.owner(start.user)
+        folder = self._folders[start.run] = self._scratch.make(start.run, owner)
+        command = prepare(start, mark, self._environ, self._way, folder)
         for remark in command.remarks:
             self._say(start.run, f"WARNING: {remark}")
-        return self._processes.start(command, mark, partial(self._on_output, start.run))
-
-    def _keep(self, record: Record) -> None:
-        try:
-            self._outbox.put(record)
-        except OSError as error:
-            # It runs already: only after a crash of this node would the record be missed.
-            log.error("run %d is not in the outbox: %s", record.run, error)
+        return command
 
     def _say(self, run: int, text: str) -> None:
         self._machine.on_output(run, self._outbox.say(run, text))
 
-    def _on_output(self, run: int, output: bytes) -> None:
+    # --- what becomes of it, told by the processes --------------------------------------------
+
+    def on_began(self, run: int, pid: int, started: float) -> None:
+        """Note the first process of a run that is not over at once."""
+        log.info("run %d has process %d", run, pid)
+        self._outbox.running(run, pid, started)
+
+    def on_output(self, run: int, output: bytes) -> None:
+        """Keep what a run has written; hold its command up if the server cannot follow."""
         self._machine.on_output(run, self._outbox.append(run, output))
+        if self._outbox.backlog(run) > self._outbox.quota // 2 and not self._machine.away:
+            self._held.add(run)
+            self._processes.hold(run)
+
+    def on_acknowledged(self, logs: Mapping[int, int]) -> None:
+        """Forget what the server has, and let commands write again that were held up."""
+        for run, upto in logs.items():
+            self._outbox.acknowledged(run, upto)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Let commands write on that were held up; all of them while no server is there."""
+        for run in list(self._held):
+            if self._machine.away or self._outbox.backlog(run) < self._outbox.quota // 4:
+                self._held.discard(run)
+                self._processes.go(run)
+
+    def on_ended(
+        self, run: int, code: int, seconds: float, remarks: list[str], *, lapsed: bool
+    ) -> None:
+        """Note a run's end."""
+        for remark in remarks:
+            self._say(run, f"WARNING: {remark}")
+        if lapsed:
+            self._say(run, LAPSED)
+            self._machine.on_again(run)
+        if code or seconds > SHORT:
+            log.info("run %d ends with %d after %.1f s", run, code, seconds)
+        self._ended(run, code, seconds)
+
+    def on_failed(self, run: int, error: CommandError | Shortage) -> None:
+        """Note that a run cannot be started.
+
+        What the job has no part in gives it back: as an error it would empty the queue.
+        """
+        if isinstance(error, CommandError):
+            self._say(run, f"ERROR: {error}")
+            self._ended(run, error.exit_code, 0.0)
+            return
+        log.error("run %d is given back: %s", run, error)
+        self._clean_up(run)
+        self._say(run, f"WARNING: {error}. The job waits for another try.")
+        self._do(self._machine.on_refused(run, self._reactor.seconds()))
+
+    def on_dropped(self, run: int) -> None:
+        """Note that a run was not begun."""
+        self._clean_up(run)
+        self._do(self._machine.on_dropped(run, self._reactor.seconds()))
+
+    def on_lost(self, run: int) -> None:
+        """Note that what a run had was ended together with its keeper."""
+        self._say(run, "WARNING: The worker's keeper was killed. The job waits for another try.")
+        self._machine.on_again(run)
+        self._ended(run, -signal.SIGTERM, 0.0)
+
+    def on_turn(self) -> None:
+        """Look, once for all that was told at the same time, at what follows from it."""
+        self._outbox.flush()
+        self._save_soon()
         self.changed()
 
-    # --- a run ends --------------------------------------------------------------------------
+    def _ended(self, run: int, code: int, seconds: float) -> None:
+        self._clean_up(run)
+        self._do(self._machine.on_exit(run, code, self._reactor.seconds(), seconds))
 
-    async def _finish(self, run: int, process: Process) -> None:
-        try:
-            code = await self._processes.finish(process)
-        except Exception:
-            # A worker that waits for ever for a lost run is worse than a run without its code.
-            log.exception("run %d: its end was not seen", run)
-            code = -signal.SIGTERM
-        del self._running[run]
-        self._ended(run, code)
+    def _clean_up(self, run: int) -> None:
+        folder = self._folders.pop(run, None)
+        if folder is not None:
+            self._scratch.remove(folder)
+        self._held.discard(run)
 
-    def _ended(self, run: int, code: int) -> None:
-        log.info("run %d ends with %d", run, code)
-        self._outbox.ended(run)
-        self.do(self._machine.on_exit(run, code, self._reactor.seconds()))
-        self.changed()
+    # --- ends are made durable ---------------------------------------------------------------
 
-    def _save(self, end: wire.End) -> None:
-        record = self._records[end.run]
-        record.code, record.again = end.code, end.again
-        self._unsaved.append(record)
-        if not self._saving:
+    def _save(self, run: int, code: int, *, again: bool, seconds: float) -> None:
+        self._machine.on_output(run, self._outbox.end(run, code, again, seconds, time.time()))
+        self._unsaved.append(run)
+
+    def _save_soon(self) -> None:
+        if self._unsaved and not self._saving:
+            self._saving = True
             in_background(self._save_all())
 
     async def _save_all(self) -> None:
         """Save in batches: what ends while the disk is busy shares the next wait for it."""
         while self._unsaved:
             batch, self._unsaved = self._unsaved, []
-            self._saving = {record.run for record in batch}
-            await self._keep_ends(batch)
-            saved, self._saving = self._saving, set()
-            for run in saved:
-                if run in self._forgotten:
-                    self._forget(run)
-                else:
-                    self._machine.on_saved(run)
+            await self._keep_ends()
+            for run in batch:
+                self._machine.on_saved(run)
             self.changed()
+        self._saving = False
 
-    async def _keep_ends(self, records: list[Record]) -> None:
+    async def _keep_ends(self) -> None:
+        self._outbox.flush()
         try:
-            await in_thread(self._reactor, self._outbox.put_ends, records)
+            await in_thread(self._reactor, self._outbox.sync)
         except Exception as error:
             # Reported all the same: what is known only in memory is better than nothing. It may be
             # more than an OSError: a system out of processes starts no thread either.
-            log.error("%d ended runs are not in the outbox: %s", len(records), error)
-
-    def _forget(self, run: int) -> None:
-        if run in self._saving:
-            self._forgotten.add(run)
-            return
-        self._forgotten.discard(run)
-        self._unsaved = [record for record in self._unsaved if record.run != run]
-        self._records.pop(run, None)
-        self._outbox.forget(run)
+            log.error("the ends of runs are not in the outbox: %s", error)

@@ -34,7 +34,7 @@ def working(*runs: int) -> Machine:
 
 
 def ended(machine: Machine, run: int, code: int = 0, now: float = 0) -> None:
-    assert machine.on_exit(run, code, now) == [Save(wire.End(run, code))]
+    assert machine.on_exit(run, code, now) == [Save(run, code, False, 0.0)]
     machine.on_saved(run)
 
 
@@ -44,3 +44,14 @@ def runs_of(plan: Plan) -> dict[str, int]:
 
 def starts(worker: str, *runs: int) -> wire.Orders:
     return wire.Orders(start=[start(run, worker) for run in runs])
+
+
+def ends_of(plan: Plan) -> list[tuple[int, int, bool]]:
+    """Return run, exit code and whether another try is asked for."""
+    return [(end.run, end.code, end.again) for end in plan.report.ends]
+
+
+def recovered(
+    machine: Machine, run: int, worker: str, size: int, code: int = 0, again: bool = False
+) -> None:
+    machine.on_recovered(run, worker, size, code, again=again, ended_at=0.0)

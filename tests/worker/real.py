@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import psutil
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python.failure import Failure
+
+from coalition.worker.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +76,17 @@ def descriptors_left(count: int, pid: int = 0) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
+@contextmanager
+def file_size_limit(size: int, pid: int) -> Iterator[None]:
+    """Let a process write no file beyond a size, until the block is left."""
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
 def running_with(text: str) -> list[psutil.Process]:
     """Return the living processes in whose command line a text stands."""
     found = []
@@ -97,9 +112,19 @@ class Node:
         return path.read_text("utf-8") if path.exists() else ""
 
     @property
-    def outbox(self) -> set[str]:
-        """The names of the files in the outbox."""
-        return {path.name for path in self.folder.glob("outbox-*/*") if path.name != "lock"}
+    def outbox(self) -> set[int]:
+        """The runs in the outbox, as a node that starts now would find them."""
+        with TemporaryDirectory() as copy:
+            for path in self.folder.glob("outbox-*/*"):
+                with suppress(FileNotFoundError):
+                    shutil.copy(path, copy)
+            with closing(Outbox(Path(copy), 2**30, 1)) as outbox:
+                return {record.run for record in outbox.records()}
+
+    @property
+    def outbox_size(self) -> int:
+        """The bytes on disk of the outbox."""
+        return sum(path.stat().st_size for path in self.folder.glob("outbox-*/*"))
 
     @property
     def peak_memory(self) -> int:

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from coalition import wire
 from coalition.worker.actions import Begin, Forget, Plan
-from coalition.worker.machine import RUN_LIMIT
+from coalition.worker.run import RUN_LIMIT
 from tests.worker.machines import new_machine, start
 
 

@@ -6,8 +6,18 @@ import pytest
 
 from coalition import wire
 from coalition.worker.actions import Begin, Cut, EndTree, Forget, Save
-from coalition.worker.machine import RUN_LIMIT
-from tests.worker.machines import ended, new_machine, report, runs_of, start, starts, working
+from coalition.worker.run import RUN_LIMIT
+from tests.worker.machines import (
+    ended,
+    ends_of,
+    new_machine,
+    recovered,
+    report,
+    runs_of,
+    start,
+    starts,
+    working,
+)
 
 # --- starts and ends -------------------------------------------------------------------------
 
@@ -31,14 +41,14 @@ def test_a_start_that_is_not_newer_is_a_repetition(repeated: int) -> None:
 
 def test_the_highest_run_of_each_worker_is_told_in_every_report() -> None:
     machine = working(5, 6)
-    machine.on_recovered(3, "w6", 0, wire.End(3))
+    recovered(machine, 3, "w6", 0)
     for _ in range(2):
         plan = report(machine)
         assert [(slot.name, slot.last) for slot in plan.report.workers] == [("w5", 5), ("w6", 6)]
         ended(machine, 5)
         machine.on_orders(plan.number, wire.Orders(ended=[3]), 0)
     machine = new_machine()
-    machine.on_recovered(7, "node", 0, wire.End(7))
+    recovered(machine, 7, "node", 0)
     assert report(machine).report.workers == [wire.Slot("node", 0, 7)]
 
 
@@ -61,7 +71,7 @@ def test_a_worker_asks_for_work_in_the_report_of_its_end() -> None:
     machine = working(5, 6)
     ended(machine, 5, 3)
     plan = report(machine)
-    assert plan.report.ends == [wire.End(5, 3)]
+    assert ends_of(plan) == [(5, 3, False)]
     assert runs_of(plan) == {"w5": 0, "w6": 6}
 
 
@@ -69,7 +79,7 @@ def test_an_end_is_reported_only_when_it_is_safe_on_disk() -> None:
     machine = working(5)
     machine.on_exit(5, 0, 0)
     plan = report(machine)
-    assert plan.report.ends == []
+    assert ends_of(plan) == []
     assert runs_of(plan) == {"w5": 5}
 
 
@@ -78,11 +88,11 @@ def test_an_end_is_repeated_until_it_is_acknowledged() -> None:
     ended(machine, 5)
     for now in (0.0, 2.0, 4.0):
         plan = report(machine, now)
-        assert plan.report.ends == [wire.End(5, 0)]
+        assert ends_of(plan) == [(5, 0, False)]
         machine.on_orders(plan.number, wire.Orders(), now)
     plan = report(machine, 6)
     assert machine.on_orders(plan.number, wire.Orders(ended=[5]), 6) == [Forget(5)]
-    assert report(machine, 6).report.ends == []
+    assert ends_of(report(machine, 6)) == []
 
 
 def test_a_kill_ends_the_processes_once_and_no_end_is_reported() -> None:
@@ -94,22 +104,22 @@ def test_a_kill_ends_the_processes_once_and_no_end_is_reported() -> None:
     assert machine.on_orders(plan.number, orders, 0) == []
     assert machine.on_exit(5, -15, 1) == [Forget(5)]
     plan = report(machine, 1)
-    assert (runs_of(plan), plan.report.ends) == ({"w5": 0}, [])
+    assert (runs_of(plan), ends_of(plan)) == ({"w5": 0}, [])
 
 
 def test_a_kill_of_a_run_that_has_just_ended_forgets_it() -> None:
     machine = working(5)
     ended(machine, 5)
     assert machine.on_orders(report(machine).number, wire.Orders(kill=[5]), 0) == [Forget(5)]
-    assert report(machine, 2).report.ends == []
+    assert ends_of(report(machine, 2)) == []
 
 
 def test_runs_of_an_earlier_life_are_delivered_and_not_begun_again() -> None:
     machine = new_machine()
-    machine.on_recovered(5, "node", 10, wire.End(5, 1))
-    machine.on_recovered(3, "node-9", 0, wire.End(3, 0, again=True))
+    recovered(machine, 5, "node", 10, 1)
+    recovered(machine, 3, "node-9", 0, again=True)
     plan = report(machine)
-    assert plan.report.ends == [wire.End(3, 0, again=True), wire.End(5, 1)]
+    assert sorted(ends_of(plan)) == [(3, 0, True), (5, 1, False)]
     assert plan.cuts == [Cut(5, 0, 10)]
     orders = wire.Orders(start=[start(5)], ended=[3, 5])
     assert machine.on_orders(plan.number, orders, 0) == [Forget(3), Forget(5)]
@@ -146,7 +156,7 @@ def test_a_server_that_has_less_gets_it_again() -> None:
 
 def test_a_server_that_has_more_gets_only_the_rest() -> None:
     machine = new_machine()
-    machine.on_recovered(5, "node", 3 * RUN_LIMIT, wire.End(5))
+    recovered(machine, 5, "node", 3 * RUN_LIMIT)
     plan = report(machine)
     assert plan.cuts == [Cut(5, 0, RUN_LIMIT)]
     machine.on_orders(plan.number, wire.Orders(logs={5: 3 * RUN_LIMIT - 7}), 0)
@@ -161,11 +171,11 @@ def test_a_flood_goes_in_pieces_without_waiting_and_its_end_comes_last() -> None
     for done in (RUN_LIMIT, 2 * RUN_LIMIT, 2 * RUN_LIMIT + 1):
         plan = report(machine)
         waits.append(plan.report.wait)
-        ends.append(plan.report.ends)
+        ends.append(ends_of(plan))
         runs.append(runs_of(plan)["w5"])
         machine.on_orders(plan.number, wire.Orders(logs={5: done}), 0)
     assert waits == [0, 0, wire.LONGEST_WAIT]
-    assert ends == [[], [], [wire.End(5)]]
+    assert ends == [[], [], [(5, 0, False)]]
     assert runs == [5, 5, 0]  # idle before its end, the run would be taken for lost
 
 
@@ -189,7 +199,7 @@ def test_an_end_goes_with_all_of_the_log_that_may_be_lost() -> None:
     ended(machine, 5)
     plan = report(machine)
     assert plan.cuts == [Cut(5, 0, 150)]
-    assert plan.report.ends == [wire.End(5)]
+    assert ends_of(plan) == [(5, 0, False)]
 
 
 # --- the conversation ------------------------------------------------------------------------
@@ -203,7 +213,7 @@ def test_there_are_two_requests_at_most() -> None:
     ended(machine, 6)
     assert machine.due(0) is None
     machine.on_orders(held.number, wire.Orders(), 0)
-    assert report(machine).report.ends == [wire.End(5), wire.End(6)]
+    assert ends_of(report(machine)) == [(5, 0, False), (6, 0, False)]
 
 
 def test_a_node_waits_as_long_as_the_server_likes() -> None:
@@ -249,7 +259,7 @@ def test_what_was_lost_is_sent_again() -> None:
     machine.on_lost(lost.number, 0)
     again = report(machine, 1)
     assert again.cuts == lost.cuts
-    assert again.report.ends == lost.report.ends
+    assert ends_of(again) == ends_of(lost)
     assert again.report.host == wire.Host("computer")
 
 
@@ -291,7 +301,7 @@ def test_a_node_that_leaves_finishes_and_delivers() -> None:
     assert not machine.finished(10_000)
     ended(machine, 5, now=10_000)
     plan = report(machine, 10_000)
-    assert plan.report.ends == [wire.End(5)]
+    assert ends_of(plan) == [(5, 0, False)]
     assert machine.on_orders(plan.number, wire.Orders(ended=[5]), 10_000) == [Forget(5)]
     assert machine.finished(10_000)
 
@@ -305,7 +315,7 @@ def test_a_job_that_was_on_its_way_to_a_leaving_node_is_given_back() -> None:
     machine.on_orders(goodbye.number, starts("node", 5), 0)
     assert not machine.finished(0)
     plan = report(machine)
-    assert plan.report.ends == [wire.End(5, again=True)]
+    assert ends_of(plan) == [(5, 0, True)]
     machine.on_orders(plan.number, wire.Orders(ended=[5]), 0)
     assert machine.finished(0)
 
@@ -316,7 +326,7 @@ def test_a_second_stop_ends_the_jobs_and_asks_for_another_try() -> None:
     assert machine.on_stop(1) == [EndTree(5), EndTree(6)]
     assert machine.on_stop(1) == []
     for run in (5, 6):
-        assert machine.on_exit(run, -15, 2) == [Save(wire.End(run, -15, again=True))]
+        assert machine.on_exit(run, -15, 2) == [Save(run, -15, True, 0.0)]
         machine.on_saved(run)
     assert [end.again for end in report(machine, 2).report.ends] == [True, True]
     assert not machine.finished(11.9)

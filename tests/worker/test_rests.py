@@ -5,24 +5,28 @@ from __future__ import annotations
 from coalition import wire
 from coalition.worker.actions import Begin, Plan, Save
 from coalition.worker.machine import Machine
-from tests.worker.machines import ended, new_machine, report, runs_of, start, starts
+from tests.worker.machines import ended, ends_of, new_machine, report, runs_of, start, starts
 
 
 def refused(machine: Machine, run: int, now: float) -> Plan:
     """Have the start of a run refused, and return the report that gives it back."""
     plan = report(machine, now)
     assert machine.on_orders(plan.number, starts("node", run), now) == [Begin(start(run))]
-    assert machine.on_refused(run, now) == [Save(wire.End(run, again=True))]
+    assert machine.on_refused(run, now) == [Save(run, 0, True, 0.0)]
     machine.on_saved(run)
     plan = report(machine, now)
-    assert plan.report.ends == [wire.End(run, again=True)]
+    assert ends_of(plan) == [(run, 0, True)]
     machine.on_orders(plan.number, wire.Orders(ended=[run]), now)
     return plan
 
 
+def resting(plan: Plan) -> list[str]:
+    return [slot.name for slot in plan.report.workers if slot.resting]
+
+
 def rested(machine: Machine, now: float) -> float:
     """Report until the worker is offered again, and return the time."""
-    while not (plan := report(machine, now)).report.workers:
+    while (plan := report(machine, now)).report.workers[0].resting:
         machine.on_orders(plan.number, wire.Orders(), now)
         due = machine.due(now)
         assert due is not None
@@ -33,11 +37,11 @@ def rested(machine: Machine, now: float) -> float:
 
 def test_a_run_that_cannot_be_started_is_given_back_and_its_worker_rests() -> None:
     machine = new_machine("node", "other")
-    assert runs_of(refused(machine, 7, 0)) == {"other": 0}
-    assert runs_of(report(machine, 0)) == {"other": 0}
+    assert resting(refused(machine, 7, 0)) == ["node"]
+    assert resting(report(machine, 0)) == ["node"]
     due = machine.due(0)
     assert due is not None and 2 <= due <= 4
-    assert runs_of(report(machine, due)) == {"node": 0, "other": 0}
+    assert resting(report(machine, due)) == []
 
 
 def test_the_rests_of_a_worker_grow_until_it_has_run_something() -> None:

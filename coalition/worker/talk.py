@@ -1,0 +1,131 @@
+"""When a node speaks to its server: reports under way, waves of them, pauses after an outage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from coalition import wire
+
+FLIGHTS = 2
+"""Requests under way at most: one that the server holds, one that says something new."""
+
+WAVE = 0.01
+"""Seconds from report to report of a node that has more jobs than workers: what ends meanwhile
+shares a request, and a wait for the disk on both sides."""
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 10.0
+"""Seconds between two tries while the server is away; the pauses double from first to longest."""
+
+LEASED = 1 / 6
+"""Part of the server's timeout in which an answer comes while exclusive runs live: each moves their
+lease, and one that comes late, or the next after a lost one, is still in time."""
+
+EMPTY_PAUSE = 1.0
+"""Seconds from report to report, at least, when answers bring nothing: no server is overrun."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """A report under way; `upto` is how far it brings each run's log."""
+
+    sent_at: float
+    goodbye: bool
+    idle: list[str]
+    upto: dict[int, int] = field(default_factory=dict)
+
+
+class Talk:
+    """Times are seconds of any clock that only grows."""
+
+    def __init__(self, sleep: float, random: Random) -> None:
+        """Have a first report due at once; `sleep` is from one piece of log to the next."""
+        self._sleep = sleep
+        self._random = random
+        self._flights: dict[int, Flight] = {}
+        self.session = f"{random.getrandbits(64):016x}"
+        self._number = 0
+        self._newest_answered = 0
+        self.urgent = True
+        self.heard_of: float | None = None
+        self.timeout = wire.Orders().timeout
+        self.wait = wire.LONGEST_WAIT
+        self._last_report = 0.0
+        self._failures = 0
+        self._not_before = 0.0
+        self._quiet_until = 0.0
+        self.said_goodbye = False
+
+    @property
+    def away(self) -> bool:
+        """Whether the last try to reach the server failed."""
+        return self._failures > 0
+
+    def __len__(self) -> int:
+        """Return the number of reports under way."""
+        return len(self._flights)
+
+    def longest_wait(self, *, leased: bool) -> float:
+        """Return how long the server may hold a report; `leased`: exclusive runs live."""
+        return min(self.wait, self.timeout * LEASED) if leased else self.wait
+
+    def promised(self) -> set[str]:
+        """Return the workers that reports under way offer: they may be given something."""
+        return {name for flight in self._flights.values() for name in flight.idle}
+
+    def due(self, now: float, *, waiting: bool, wave: bool) -> float | None:
+        """Say when the next report is to be sent; None: not before something else happens.
+
+        `waiting` says that there are logs or ends to tell, `wave` that the workers have enough to
+        do until others have joined them.
+        """
+        if len(self._flights) >= FLIGHTS:
+            return None
+        times: list[float] = []
+        if self.urgent:
+            times.append(now)
+        if not self._flights:
+            times.append(max(self._quiet_until, self._last_report + WAVE * wave))
+        if waiting:
+            times.append(self._last_report + (WAVE if wave else self._sleep))
+        return max(min(times), self._not_before) if times else None
+
+    def depart(self, now: float, flight: Flight) -> int:
+        """Note that a report is sent; return its number."""
+        self._number += 1
+        self._flights[self._number] = flight
+        self.urgent = False
+        self._last_report = now
+        return self._number
+
+    def arrive(self, number: int, orders: wire.Orders) -> tuple[Flight, bool]:
+        """Note an answer; return the report's flight, and whether no younger one was answered."""
+        flight = self._flights.pop(number)
+        self._failures = 0
+        self._not_before = 0.0
+        self.wait = max(0.0, orders.wait)
+        self.timeout = orders.timeout
+        self.heard_of = max(flight.sent_at, self.heard_of or flight.sent_at)
+        self.said_goodbye = self.said_goodbye or flight.goodbye
+        newest = number > self._newest_answered
+        self._newest_answered = max(number, self._newest_answered)
+        return flight, newest
+
+    def rest(self, flight: Flight, now: float, *, moved: bool) -> None:
+        """Choose the pause after an answer, shorter when it has `moved` something.
+
+        Measured from the report: after one that was held for long the next follows at once.
+        """
+        pause = min(self._sleep, EMPTY_PAUSE)
+        self._quiet_until = now if moved else flight.sent_at + pause
+
+    def fail(self, number: int, now: float, *, slow: bool) -> None:
+        """Note that a report was not answered; `slow` if the server does not take it."""
+        self._flights.pop(number, None)
+        self.urgent = True
+        if now < self._not_before:
+            return  # the other request of the same outage
+        pause = LONGEST_PAUSE if slow else min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        self._not_before = now + pause * self._random.uniform(0.5, 1.0)
