@@ -80,6 +80,8 @@ class Job:
     local_progress: float | None
     progress_pattern: str
     globalprogress: str
+    exclusive: bool
+    scratch: bool
     _connection: Connection
 
     def __init__(self, fields: Mapping[str, Any], connection: Connection) -> None:
@@ -144,6 +146,9 @@ class Connection:
         url: str = "",
         retry: int = 0,
         globalprogress: str = "",
+        *,
+        exclusive: bool = False,
+        scratch: bool = False,
     ) -> int:
         """Create a job, or a group if it has no command, and return its id.
 
@@ -167,6 +172,8 @@ class Connection:
             paused=paused,
             progress_pattern=progress_pattern,
             globalprogress=globalprogress,
+            exclusive=exclusive,
+            scratch=scratch,
         )
         return int(self._http.ask("PUT", "/api/jobs", job))
 
@@ -219,6 +226,26 @@ class Connection:
     def editWorkers(self, edits: Mapping[str, Mapping[str, Any]]) -> None:
         """Change workers: name to the values of `affinity` and `active`."""
         self._http.ask("POST", "/api/workers", edits)
+
+    def startWorkers(self, names: Iterable[str]) -> None:
+        """Let workers take jobs again."""
+        self._http.ask("POST", "/api/startworkers", list(names))
+
+    def stopWorkers(self, names: Iterable[str]) -> None:
+        """Let workers take no more jobs, and end what they run."""
+        self._http.ask("POST", "/api/stopworkers", list(names))
+
+    def pauseWorkers(self, names: Iterable[str]) -> None:
+        """Let workers take no more jobs; what they run goes on."""
+        self._http.ask("POST", "/api/pauseworkers", list(names))
+
+    def drainWorkers(self, names: Iterable[str]) -> None:
+        """Let workers take no more jobs, and leave when what they run is done."""
+        self._http.ask("POST", "/api/drainworkers", list(names))
+
+    def deleteWorkers(self, names: Iterable[str]) -> None:
+        """Forget workers."""
+        self._http.ask("DELETE", "/api/workers", list(names))
 
     def getAffinities(self) -> dict[str, str]:
         """Return the named affinities by number."""

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
-import difflib
 import ipaddress
 import math
+import os
 import reprlib
 import socket
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from coalition import wire
+from coalition import ini, wire
 from coalition.errors import ConfigError
 
 FILE = "coalition.ini"
 """The file that is read when none is named; it stands in the data folder."""
-
-IGNORED = frozenset({"db_mysql_install"})
-"""Keys that stood in 4.0's files and never did anything."""
 
 Value = TypeVar("Value")
 
@@ -81,6 +80,11 @@ class ServerConfig:
     )
     timeout: float = setting(60.0, "Seconds of silence after which a worker is lost", 0.1)
     maxbody: int = setting(256 * 1024 * 1024, "Largest request body, in bytes", 1)
+    maxlogsize: int = setting(
+        wire.MAXLOG,
+        "Bytes of a run's log that are kept as they are; of more, the middle is left out",
+        64 * 1024,
+    )
     service: bool = setting(False, "Run as a service (Windows only)")
     verbose: bool = setting(False, "Say more in the log")
 
@@ -161,6 +165,18 @@ class WorkerConfig:
     runcommand: str = setting(
         "", "How to run a job's command, with __user__, __dir__ and __cmd__; empty: directly"
     )
+    exclusive: bool = setting(
+        False, "Treat all jobs as exclusive: end them when the server is out of reach for too long"
+    )
+    runasuser: bool = setting(False, "Run each job as its user; worker.py has to be root")
+    scratch: str = setting(
+        "", "Folder for the jobs' scratch directories; empty: the folder of this file"
+    )
+    maxoutbox: int = setting(
+        1024 * 1024 * 1024,
+        "Bytes of output to keep on this computer while no server takes them",
+        16 * 1024 * 1024,
+    )
     logfile: str = setting("./worker.log", "File of the worker's own log")
     debug: bool = setting(False, "Show what is said to the server", in_file=False)
     affinity: str = setting("", "Affinity to announce to the server", in_file=False)
@@ -169,6 +185,15 @@ class WorkerConfig:
     def log_file(self) -> Path:
         """The file the worker writes its own log to."""
         return self.datadir / self.logfile
+
+    @property
+    def scratch_folder(self) -> Path:
+        """The folder of this node's scratch directories; no other node may use it.
+
+        Nodes of two farms on one computer may have the same name, but not the same data folder.
+        """
+        mark = f"{quote(self.name, safe='')}-{zlib.crc32(os.fsencode(self.datadir)):08x}"
+        return self.datadir / self.scratch / f"scratch-{mark}"
 
 
 Config = TypeVar("Config", ServerConfig, WorkerConfig)
@@ -240,7 +265,7 @@ def _load(
     environ: Mapping[str, str],
 ) -> Config:
     path = config or datadir / FILE
-    written = _read_file(path, must_exist=config is not None)[SECTIONS[kind]]
+    written = ini.read(path, _keys_in_file(), must_exist=config is not None)[SECTIONS[kind]]
     values: dict[str, Any] = {}
     for one in settings(kind):
         if one.rule.in_file:
@@ -249,6 +274,13 @@ def _load(
             _take(values, one, environ.get(one.variable), one.variable)
         _take(values, one, options.get(one.name), f"option {one.name}")
     return kind(datadir=datadir, **values)
+
+
+def _keys_in_file() -> dict[str, list[str]]:
+    return {
+        section: [one.key for one in settings(kind) if one.rule.in_file]
+        for kind, section in SECTIONS.items()
+    }
 
 
 def _take(
@@ -330,62 +362,3 @@ READERS: dict[str, Callable[[str], object]] = {
     "tuple[str, ...]": _addresses,
 }
 """How a text becomes a value, by the type of the field."""
-
-
-def _read_file(path: Path, must_exist: bool) -> dict[str, dict[str, str]]:
-    """Return section -> lower-case key -> text of an ini file whose every name is known."""
-    parser = configparser.RawConfigParser(default_section="")
-    try:
-        # Notepad starts a UTF-8 file with a byte order mark.
-        parser.read_string(path.read_text("utf-8-sig"), str(path))
-    except FileNotFoundError as error:
-        if must_exist:
-            raise ConfigError(f"{path}: there is no such file", file=str(path)) from error
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", file=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: the file is not UTF-8 text", file=str(path)) from error
-    except configparser.Error as error:
-        raise ConfigError(f"{path}: {_syntax(error)}", file=str(path)) from error
-    _check_names(parser, path)
-    return {name: dict(parser[name]) if name in parser else {} for name in SECTIONS.values()}
-
-
-def _syntax(error: configparser.Error) -> str:
-    """Say in one line what configparser, which uses several, found wrong."""
-    match error:
-        case configparser.DuplicateSectionError():
-            return f"line {error.lineno}: the section [{error.section}] stands there twice"
-        case configparser.DuplicateOptionError():
-            return f"[{error.section}] {error.option}: the key stands there twice"
-        case configparser.MissingSectionHeaderError():
-            return f"line {error.lineno}: there is no [server] or [worker] line above it"
-        case configparser.ParsingError(errors=[(line, _), *_]):
-            return f"line {line}: this is not key=value"
-    return "this is not an ini file"
-
-
-def _check_names(parser: configparser.RawConfigParser, path: Path) -> None:
-    """Refuse sections and keys that nobody reads, which are misspelt ones."""
-    for section in parser.sections():
-        if section not in SECTIONS.values():
-            hint = _did_you_mean(section, SECTIONS.values())
-            reason = f"there is no such section{hint}"
-            raise ConfigError(f"{path}: [{section}]: {reason}", file=str(path), section=section)
-    for kind, section in SECTIONS.items():
-        known = {one.key.lower(): one.key for one in settings(kind) if one.rule.in_file}
-        for key in parser[section] if parser.has_section(section) else ():
-            if key not in known and key not in IGNORED:
-                hint = _did_you_mean(key, known.values())
-                raise ConfigError(
-                    f"{path}: [{section}] {key}: there is no such setting{hint}",
-                    file=str(path),
-                    section=section,
-                    key=key,
-                )
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    names = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), names, 1)
-    return f", did you mean '{names[close[0]]}'?" if close else ""

@@ -72,6 +72,15 @@ def test_a_new_job_is_put_and_its_id_comes_back(server: Scripted, farm: Connecti
     assert (body["parent"], body["retry"]) == ("film|frames", 2)
 
 
+def test_a_new_job_may_be_exclusive_and_run_in_its_scratch_directory(
+    server: Scripted, farm: Connection
+) -> None:
+    server.on("PUT", "/api/jobs", 12)
+    farm.newJob(command="render", exclusive=True, scratch=True)
+    [(_, _, body)] = server.sent()
+    assert (body["exclusive"], body["scratch"]) == (True, True)
+
+
 def test_the_arguments_of_a_new_job_stand_in_4_0_order(server: Scripted, farm: Connection) -> None:
     server.on("PUT", "/api/jobs", 12)
     farm.newJob(
@@ -136,6 +145,22 @@ def test_workers_and_affinities_are_read_and_changed(server: Scripted, farm: Con
     farm.editWorkers({"w-1": {"active": False}})
     farm.setAffinities({"2": "GPU"})
     assert [body for _, _, body in server.sent()[2:]] == [{"w-1": {"active": False}}, {"2": "GPU"}]
+
+
+def test_orders_to_workers_name_them(server: Scripted, farm: Connection) -> None:
+    orders = {
+        "/api/startworkers": farm.startWorkers,
+        "/api/stopworkers": farm.stopWorkers,
+        "/api/pauseworkers": farm.pauseWorkers,
+        "/api/drainworkers": farm.drainWorkers,
+    }
+    for path, send in orders.items():
+        server.on("POST", path, 1)
+        send(("w-1", "w-2"))
+    server.on("DELETE", "/api/workers", 1)
+    farm.deleteWorkers(["w-1"])
+    wanted = [("POST", path, ["w-1", "w-2"]) for path in orders]
+    assert server.sent() == [*wanted, ("DELETE", "/api/workers", ["w-1"])]
 
 
 def test_a_with_block_sends_all_edits_in_one_request(server: Scripted, farm: Connection) -> None:

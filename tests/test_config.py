@@ -180,6 +180,8 @@ def test_broadcast_addresses_are_separated_by_commas(tmp_path: Path) -> None:
          "[server] port: 70000 is out of range, it must be between 0 and 65535"),
         ("[server]\nnotifyafter=-1",
          "[server] notifyafter: -1 is out of range, it must be at least 0"),
+        ("[server]\nmaxlogsize=65535",
+         "[server] maxlogsize: 65535 is out of range, it must be at least 65536"),
         ("[server]\ntimeout=nan", "[server] timeout: 'nan' is not a number"),
         ("[server]\nverbose=maybe", "[server] verbose: 'maybe' is neither yes nor no"),
         ("[server]\ndb_type=oracle", "[server] db_type: 'oracle' is none of sqlite, mysql"),

@@ -78,13 +78,14 @@ def test_every_option_of_add_becomes_an_attribute(server: Scripted) -> None:
     words = ["-c", "render 1", "-d", "/shots", "-t", "Zoé", "-p", "-5", "-r", "2", "-a", "GPU",
              "-T", "90", "-D", "1,3", "-P", "film|frames", "-e", r"A=1\nB=2", "-e", "C=3",
              "--globalprogress", "G:%percent", "--localprogress", "L:%one",
-             "--user", "zoe@x", "--url", "http://x"]  # fmt: skip
+             "--user", "zoe@x", "--url", "http://x", "--exclusive", "--scratch"]  # fmt: skip
     assert printed(server.url, "add", *words) == "12\n"
     assert submitted(server).items() >= {
         "command": "render 1", "dir": "/shots", "title": "Zoé", "priority": -5, "retry": 2,
         "affinity": "GPU", "timeout": 90.0, "dependencies": "1,3", "parent": "film|frames",
         "environment": r"A=1\nB=2\nC=3", "globalprogress": "G:%percent",
-        "progress_pattern": "L:%one", "user": "zoe@x", "url": "http://x",
+        "progress_pattern": "L:%one", "user": "zoe@x", "url": "http://x", "exclusive": True,
+        "scratch": True,
     }.items()  # fmt: skip
 
 
@@ -154,6 +155,40 @@ def test_workers_shows_who_works_on_what(server: Scripted) -> None:
         ["a", "WORKING", "yes", "12", "3", "0", "512", "L,GPU", "/", "L"],
         ["b", "TIMEOUT", "no", "3", "0", "512"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "method", "path"),
+    [
+        ("start", "POST", "/api/startworkers"),
+        ("stop", "POST", "/api/stopworkers"),
+        ("pause", "POST", "/api/pauseworkers"),
+        ("drain", "POST", "/api/drainworkers"),
+        ("delete", "DELETE", "/api/workers"),
+    ],
+)
+def test_orders_to_workers_name_them_one_by_one_or_by_patterns(
+    server: Scripted, verb: str, method: str, path: str
+) -> None:
+    server.on("GET", "/api/workers", [{"name": name} for name in ("a-1", "a-2", "b", "c")])
+    server.on(method, path, 1)
+    assert printed(server.url, "workers", verb, "b", "a-*", "a-2") == ""
+    assert server.sent()[1:] == [(method, path, ["b", "a-1", "a-2"])]
+
+
+def test_a_worker_whose_name_is_a_pattern_can_be_named(server: Scripted) -> None:
+    server.on("GET", "/api/workers", [{"name": "a*"}, {"name": "ab"}])
+    server.on("POST", "/api/drainworkers", 1)
+    printed(server.url, "workers", "drain", "a*")
+    assert server.sent()[1:] == [("POST", "/api/drainworkers", ["a*"])]
+
+
+@pytest.mark.parametrize("name", ["nobody", "x*"])
+def test_nobody_is_ordered_when_a_name_fits_no_worker(server: Scripted, name: str) -> None:
+    server.on("GET", "/api/workers", [{"name": "a"}])
+    error = complaint(1, server.url, "workers", "stop", "a", name)
+    assert f"there is no worker '{name}'" in error
+    assert [method for method, _, _ in server.sent()] == ["GET"]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +276,8 @@ def test_the_bar_fits_a_narrow_terminal() -> None:
         (["farm", "remove", "x"], "'x' is not the id of a job"),
         (["farm", "log", "1", "2"], "log takes one id"),
         (["farm", "add", "1"], "add takes no ids"),
+        (["farm", "workers", "kill", "a"], "there is no order 'kill' to workers, only start"),
+        (["farm", "workers", "drain"], "workers drain needs the names of workers, or patterns"),
         (["farm", "list", "-P", "film|frames"], "'film|frames' is not the id of a job"),
         (["farm", "add", "-p", "high"], "argument -p/--priority: invalid int value: 'high'"),
         (["farm", "add", "--comm", "x"], "unrecognized arguments: --comm"),

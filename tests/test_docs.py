@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from coalition import config, wire
+from coalition.store import schema
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -52,6 +53,29 @@ def test_every_option_is_documented(script: str) -> None:
 def test_every_field_of_a_job_is_documented() -> None:
     page = (DOCS / "rest.rst").read_text("utf-8")
     fields = {*wire.NewJob.__struct_fields__, *wire.READ_ONLY_JOB_FIELDS}
+    assert {name for name in fields if f"``{name}``" not in page} == set()
+
+
+def test_every_field_of_a_worker_is_documented() -> None:
+    page = (DOCS / "rest.rst").read_text("utf-8")
+    fields = {column.name for column in schema.workers.columns}
+    assert {name for name in fields if f"``{name}``" not in page} == set()
+
+
+def test_every_route_of_the_api_is_documented() -> None:
+    page = (DOCS / "rest.rst").read_text("utf-8")
+    files = (ROOT / "coalition" / "server" / "routes").glob("*.py")
+    source = "".join(path.read_text("utf-8") for path in files)
+    routes = {path.replace("*", "ID") for path in re.findall(r'"(/api/[^"]+)"', source)}
+    assert routes
+    assert {path for path in routes if not re.search(rf"{path}(?![\w/])", page)} == set()
+
+
+def test_every_field_that_nodes_and_server_exchange_is_documented() -> None:
+    page = (DOCS / "architecture.rst").read_text("utf-8")
+    shapes = [wire.Report, wire.Slot, wire.End, wire.Chunk, wire.Load, wire.Host, wire.Orders,
+              wire.Start, wire.Ahead]  # fmt: skip
+    fields = {name for shape in shapes for name in shape.__struct_fields__}
     assert {name for name in fields if f"``{name}``" not in page} == set()
 
 

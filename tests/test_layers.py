@@ -37,3 +37,16 @@ def test_the_core_needs_nothing_but_python_and_our_errors() -> None:
         if name.partition(".")[0] not in sys.stdlib_module_names and not name.startswith(ours)
     }
     assert strange == set()
+
+
+def test_a_keeper_needs_nothing_but_python_and_its_own_modules() -> None:
+    """It is started by itself, and has to be small and quick: no part of Coalition loads there."""
+    paths = list((ROOT / "coalition" / "worker" / "keeper").rglob("*.py"))
+    beside = {f".{path.stem}" for path in paths}
+    strange = {
+        f"{path.name}: {name}"
+        for path in paths
+        for name in imported(path)
+        if name.partition(".")[0] not in sys.stdlib_module_names and name not in beside
+    }
+    assert paths and strange == set()

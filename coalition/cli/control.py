@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import msgspec
 
-from coalition.cli import tables
+from coalition.cli import crew, tables
 from coalition.cli.progressbar import ProgressBar
 from coalition.client import Connection
 from coalition.core.states import ERROR
@@ -37,6 +37,7 @@ class Command:
     farm: Connection
     action: str
     ids: list[int]
+    words: list[str]
     options: argparse.Namespace
 
 
@@ -111,11 +112,12 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Command:
     action = words.pop(0)
     if action not in ACTIONS:
         raise ConfigError(f"there is no action '{action}', only {', '.join(ACTIONS)}")
-    ids = options.jobid + [job_id(word) for word in words]
+    names = words if action == "workers" else []
+    ids = options.jobid + [job_id(word) for word in words if not names]
     if action == "list" and options.parent != "0":
         ids.append(job_id(options.parent))
     check_count(action, len(ids))
-    return Command(Connection(server_url(address)), action, ids, options)
+    return Command(Connection(server_url(address)), action, ids, names, options)
 
 
 def job_id(word: str) -> int:
@@ -230,6 +232,8 @@ def describe_job(group: argparse._ArgumentGroup) -> None:
         help="how its progress stands in its output, with %%percent or %%one",
     )
     add("--localprogress", default="", metavar="PATTERN", help="the same within the current step")
+    add("--exclusive", action="store_true", help="never run on two nodes at the same time")
+    add("--scratch", action="store_true", help="run in an empty directory of its own, not in DIR")
     add("--wait", action="store_true", help="then do what wait does")
 
 
@@ -255,6 +259,8 @@ def add(command: Command) -> int:
         url=options.url,
         retry=options.retry,
         globalprogress=options.globalprogress,
+        exclusive=options.exclusive,
+        scratch=options.scratch,
     )
     print(job, flush=True)
     return wait_for(command.farm, [job]) if options.wait else 0
@@ -268,8 +274,11 @@ def list_jobs(command: Command) -> int:
     return 0
 
 
-def list_workers(command: Command) -> int:
-    """Print the workers."""
+def workers(command: Command) -> int:
+    """Print the workers, or give those that are named an order."""
+    if command.words:
+        crew.order(command.farm, command.words[0], command.words[1:])
+        return 0
     workers = command.farm.getWorkers()
     print(json_text(workers) if command.options.json else tables.workers(workers))
     return 0
@@ -323,6 +332,6 @@ ACTIONS = {
     "reset": Action(order(Connection.resetJobs), "run jobs and all below again", 1, MANY),
     "reseterrors": Action(order(Connection.resetErrorJobs), "run failed jobs again", 1, MANY),
     "log": Action(print_log, "the output of a job", 1, 1),
-    "workers": Action(list_workers, "the workers of the farm"),
+    "workers": Action(workers, f"the workers of the farm, or an order to some: {crew.USAGE}"),
     "wait": Action(wait, "wait until jobs have ended", 1, MANY),
 }
