@@ -1,4 +1,4 @@
-"""Measure everything and write BENCHMARKS.md: python -m bench [core|load|sqlite|mariadb ...]."""
+"""Measure everything and write BENCHMARKS.md: python -m bench [core|load|node|sqlite|mariadb ...]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import core, farm
+from bench import core, farm, node
 from bench.figures import limits, machine, table
 
 
@@ -20,6 +20,8 @@ def main(wanted: list[str]) -> None:
             figures += core.run()
         if not wanted or "load" in wanted:
             figures += core.loading_a_million(folder)
+        if not wanted or "node" in wanted:
+            figures += node.run(folder)
         if "sqlite" in wanted:
             figures += farm.sqlite(folder, machine_limits)
         if not wanted or "mariadb" in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, Protocol
 
 from coalition.errors import BadRequest
@@ -68,6 +69,16 @@ def translate(pattern: str) -> tuple[bytes, str]:
     raise BadRequest(f"the progress pattern {pattern!r} has neither %percent nor %one")
 
 
+@lru_cache(maxsize=1000)
+def _compiled(pattern: str, compile: Compile) -> tuple[Regex, bytes, float]:
+    """Give a pattern's expression, the name of its group, and what its number is multiplied by."""
+    text, name = translate(pattern)
+    regex = compile(text)
+    if regex.search(b"") is not None:
+        raise BadRequest(f"the progress pattern {pattern!r} matches where nothing stands")
+    return regex, name.encode(), 0.01 if name == "percent" else 1.0
+
+
 class Gauge:
     """Reads one pattern's value from a log that comes in chunks; the last match wins."""
 
@@ -75,11 +86,7 @@ class Gauge:
 
     def __init__(self, pattern: str, compile: Compile) -> None:
         """Compile the pattern; raises what `compile` and translate() raise."""
-        text, name = translate(pattern)
-        self._regex = compile(text)
-        if self._regex.search(b"") is not None:
-            raise BadRequest(f"the progress pattern {pattern!r} matches where nothing stands")
-        self._name, self._scale = name.encode(), 0.01 if name == "percent" else 1.0
+        self._regex, self._name, self._scale = _compiled(pattern, compile)
         self._carry = b""
 
     def feed(self, data: bytes) -> float | None:

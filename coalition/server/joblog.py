@@ -249,7 +249,12 @@ def _head(run_id: int) -> str:
 
 
 def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return _date_of(int(seconds))
+
+
+@lru_cache(maxsize=100)
+def _date_of(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
 def check_patterns(local_pattern: str, global_pattern: str) -> None:

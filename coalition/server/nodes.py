@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 FULL_DISK = 1.0
 """Seconds before a node is told that its log was not taken: it sends it again at once."""
 
-HORIZON = 0.03
+HORIZON = 0.06
 """Seconds of work that a node is handed ahead of its idle workers: what it ends between a report
 and the answer, and a little more."""
 
-MOST_AHEAD = 64
+MOST_AHEAD = 128
 """Jobs that are handed ahead to a node at most."""
 
 NEWEST = 0.2

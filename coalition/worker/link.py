@@ -99,7 +99,8 @@ class _Body:
         self.length = len(body)
 
     def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self._body)
+        body, self._body = self._body, b""  # a request that was sent is not collected at once
+        consumer.write(body)
         return succeed(None)
 
     def pauseProducing(self) -> None:

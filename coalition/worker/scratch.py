@@ -8,6 +8,7 @@ import re
 import secrets
 import stat
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,10 @@ OURS = re.compile(r"[0-9]+-[0-9a-f]{16}")
 """Names of scratch directories. Nothing else in the folder is ever deleted."""
 
 log = logging.getLogger(__name__)
+
+TICK = 0.1
+"""Seconds after which a change surely has another time than the one before: the clock of a file
+system goes in steps of some milliseconds."""
 
 State = tuple[int, ...]
 
@@ -43,7 +48,8 @@ class Scratch:
         self._root = str(root)
         self._other_users = other_users
         self._in_thread = in_thread
-        self._states: dict[str, State] = {}
+        self._states: dict[str, tuple[State, float]] = {}  # as made, and when that was seen
+        self._given: dict[str, float] = {}
         self._untouched: list[str] = []
         self._doomed: deque[str] = deque()
         self._deleting = False
@@ -73,35 +79,39 @@ class Scratch:
         """
         while self._untouched:
             path = self._untouched.pop()
-            if self._is_as_made(path):
+            if self._has_state(path):
+                self._given[path] = time.monotonic()
                 return path
             self._delete(path)
         path = os.path.join(self._root, f"{run}-{secrets.token_hex(8)}")
         os.mkdir(path, 0o700)
         if self._other_users:
             _hand_over(path, owner)
-        self._states[path] = _state(path)
+        self._given[path] = time.monotonic()
+        self._states[path] = _state(path), self._given[path]
         return path
 
     def remove(self, path: str) -> None:
         """Delete the directory of a run that has ended, later if there is something in it."""
-        if not self._other_users and self._is_as_made(path) and _is_empty(path):
+        if not self._other_users and self._is_as_made(path):
             self._untouched.append(path)
         else:
             self._delete(path)
 
     def _is_as_made(self, path: str) -> bool:
-        """Say whether nobody has changed the directory or its place.
+        """Say whether nobody has changed the directory or its place since it was given away."""
+        settled = self._given[path] > self._states[path][1] + TICK
+        return self._has_state(path) and (settled or _is_empty(path))
 
-        What came within a tick of the file system's clock is not seen: remove() has a look inside.
-        """
+    def _has_state(self, path: str) -> bool:
         try:
-            return _state(path) == self._states[path]
+            return _state(path) == self._states[path][0]
         except OSError:
             return False
 
     def _delete(self, path: str) -> None:
         self._states.pop(path, None)
+        self._given.pop(path, None)
         try:
             os.rmdir(path)
         except FileNotFoundError:

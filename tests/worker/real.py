@@ -159,12 +159,8 @@ def running_node(folder: Path, *arguments: str, ini: str = "") -> Iterator[Node]
         print((folder / "printed").read_text("utf-8"), node.log)
         raise
     finally:
-        left = psutil.Process(process.pid).children(recursive=True) if node_lives(node) else []
+        # What it leaves, its keepers end: they go when all of that is gone.
+        left = psutil.Process(process.pid).children() if process.poll() is None else []
         process.kill()
         process.wait()
-        for one in left:
-            one.kill()
-
-
-def node_lives(node: Node) -> bool:
-    return node.process.poll() is None
+        psutil.wait_procs(left, PATIENCE)

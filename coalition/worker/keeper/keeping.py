@@ -32,7 +32,7 @@ LAPSED_GRACE = 0.5
 ANNOUNCED = 0.05
 """Seconds after which worker.py is told of a run's process; what is shorter costs it nothing."""
 
-HOLD = 0.005
+HOLD = 0.01
 """Seconds that the end of a short run waits for company while more commands stand in the queue."""
 
 LIMIT = 1024 * 1024
