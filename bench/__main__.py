@@ -1,4 +1,4 @@
-"""Measure everything and write BENCHMARKS.md: python -m bench [core|load|node|sqlite|mariadb ...]."""
+"""Measure and write BENCHMARKS.md: python -m bench [core|load|node|floods|sqlite|mariadb ...]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import core, farm, node
+from bench import core, farm, floods, node
 from bench.figures import limits, machine, table
 
 
@@ -22,6 +22,8 @@ def main(wanted: list[str]) -> None:
             figures += core.loading_a_million(folder)
         if not wanted or "node" in wanted:
             figures += node.run(folder)
+        if not wanted or "floods" in wanted:
+            figures += floods.run(folder)
         if "sqlite" in wanted:
             figures += farm.sqlite(folder, machine_limits)
         if not wanted or "mariadb" in wanted:

@@ -116,7 +116,9 @@ class JobLogs:
                 self._end(run)
         # What began together with these did so after its job was reset.
         self._doomed.update(changes.cleared_logs)
-        for run in begun.values():
+        # By number: a later server takes all that stands below the last head for that run's output,
+        # so an earlier run of the job must have its tail above that.
+        for _, run in sorted(begun.items()):
             if run.job_id in changes.deleted_jobs:
                 self._sections.pop(run.id, None)
             elif run.id in ended:

@@ -35,7 +35,7 @@ ANNOUNCED = 0.05
 HOLD = 0.01
 """Seconds that the end of a short run waits for company while more commands stand in the queue."""
 
-LIMIT = 1024 * 1024
+LIMIT = 32 * 1024
 """Bytes kept for a worker.py that does not read; then the commands have to wait."""
 
 POLLED = 0.02

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-CHUNK = 64 * 1024
-"""Bytes read at once: what a pipe holds."""
+CHUNK = 32 * 1024
+"""Bytes read at once: a node may have a hundred keepers, and all of them a flood."""
 
 FIRST = 0.01
 """Seconds in which only the end of a command is waited for: most short ones need no more."""
