@@ -1,21 +1,34 @@
-"""A server that is killed again and again under load loses no job and runs none twice at once."""
+"""Programs that are killed again and again under load lose no job and run none twice at once."""
 
 from __future__ import annotations
 
 import itertools
 import random
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
-from tests.acceptance.farm import get, running_node, running_server
+from coalition.cli.programs import Program
+from tests.acceptance.farm import (
+    eventually,
+    get,
+    marked,
+    processes,
+    run_states,
+    running_node,
+    running_server,
+    submit,
+)
 
 # Every job tells when a run begins and ends, and complains about a run of its own that goes on.
 COMMAND = """
@@ -116,3 +129,100 @@ def test_a_server_that_is_killed_under_load_loses_no_job_and_runs_none_twice_at_
     assert {job: starts[job] for job in wanted} == {job: ends[job] for job in wanted} == wanted
     assert set(starts) == set(ends) == set(states)
     assert runs(folder, "overlaps") == {}
+
+
+LASTING = (0, 0.2, 1.0, 2.5)
+"""Seconds that jobs take of which some are killed."""
+
+# The lock is that of the file, held by whatever of a run lives: what is killed leaves none behind.
+WATCHED = """
+exec 9> lock-$COALITION_JOB_ID
+flock --nonblock 9 || echo $COALITION_JOB_ID >> overlaps
+echo begin $COALITION_RUN
+sleep {seconds}
+echo end $COALITION_RUN
+"""
+
+
+class Victim:
+    """A program that is started again when it was killed."""
+
+    def __init__(self, stack: ExitStack, start: Callable[[], AbstractContextManager[Program]]):
+        self._start = start
+        self._life = stack.enter_context(ExitStack())
+        self._program = self._life.enter_context(start())
+
+    @property
+    def process(self) -> psutil.Process:
+        return psutil.Process(self._program.process.pid)
+
+    def kill(self) -> None:
+        self._program.process.kill()
+        self._program.process.wait()
+
+    def revive(self) -> None:
+        if self._program.process.poll() is not None:
+            self._life.close()
+            self._program = self._life.enter_context(self._start())
+
+    def end(self) -> int:
+        return self._program.end()
+
+
+def kill_below(node: Victim, depth: int, chance: random.Random) -> None:
+    """Kill one of the keepers of a node (depth 1) or of the processes of its jobs (depth 2)."""
+    try:
+        found = [node.process]
+        for _ in range(depth):
+            found = [child for process in found for child in process.children()]
+        if found:
+            chance.choice(found).kill()
+    except psutil.NoSuchProcess:
+        pass  # it was gone already
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock (util-linux)")
+def test_random_kills_of_all_programs_leave_each_job_one_end_and_nothing_that_runs(
+    free_port: int, tmp_path: Path
+) -> None:
+    url, store = f"http://127.0.0.1:{free_port}", f"sqlite:///{tmp_path / 'coalition.db'}"
+    chance = random.Random(3)
+    with ExitStack() as stack:
+        server = Victim(stack, lambda: running_server(tmp_path / "server", store, free_port))
+        left = Victim(stack, lambda: running_node(tmp_path / "left", url, "left", 2))
+        right = Victim(stack, lambda: running_node(tmp_path / "right", url, "right", 3))
+        jobs = [
+            submit(
+                url,
+                WATCHED.format(seconds=chance.choice(LASTING)),
+                dir=str(tmp_path),
+                retry=50,
+                environment=marked(tmp_path),
+            )
+            for _ in range(60)
+        ]
+        kills = [server.kill, left.kill, right.kill]
+        kills += [partial(kill_below, node, 1, chance) for node in (left, right)]
+        kills += [partial(kill_below, node, 2, chance) for node in (left, right)]
+        for number in range(14):
+            time.sleep(chance.uniform(0.0, 0.6))
+            for kill in chance.sample(kills, 1 + number % 2):
+                kill()
+            for victim in (server, left, right):
+                victim.revive()
+        eventually(lambda: not unfinished(url))
+
+        assert {job["state"] for job in get(url, "jobs")} == {"FINISHED"}
+        assert [run_states(url, job).count("FINISHED") for job in jobs] == [1] * len(jobs)
+        assert sum(worker["finished"] for worker in get(url, "workers")) == len(jobs)
+        assert [left.end(), right.end()] == [0, 0]
+        runs_of = {job: get(url, f"events?job={job}") for job in jobs}
+
+    for job, its_runs in runs_of.items():
+        lines = (tmp_path / "server" / "logs" / f"{job}.log").read_text().splitlines()
+        for run in its_runs:
+            assert lines.count(f"begin {run['id']}") <= 1
+            wanted = 1 if run["state"] == "FINISHED" else lines.count(f"end {run['id']}")
+            assert lines.count(f"end {run['id']}") == wanted <= 1
+    assert runs(tmp_path, "overlaps") == {}
+    assert processes(tmp_path) == []

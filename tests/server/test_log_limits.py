@@ -266,3 +266,15 @@ def test_a_reset_job_begins_with_an_empty_log(farm: Inside) -> None:
         f"* RUN {again}",
         "after",
     ]
+
+
+def test_output_is_not_lost_to_the_tail_of_a_run_that_was_over_at_once(tmp_path: Path) -> None:
+    logs, over, going_on = JobLogs(tmp_path), reserved(5), reserved(6)
+    commit(logs, new_runs=[over])
+    over.state = "STOPPED"
+    going_on.job, going_on.job_id, going_on.state = over.job, over.job_id, "WORKING"
+    commit(logs, new_runs=[going_on], begun_runs=[over], finished_runs=[over])
+
+    later = JobLogs(tmp_path)
+    assert later.append(going_on, 0, b"hello\n")[0] == len(b"hello\n")
+    assert Path(later.path(5)).read_bytes().endswith(b"\nhello\n")
