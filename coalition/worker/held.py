@@ -80,6 +80,17 @@ class Held:
         """Return the runs that stand behind others, which have not begun."""
         return [run for queue in self._queues.values() for run in islice(queue.values(), 1, None)]
 
+    def handed(self) -> list[int]:
+        """Return the runs that were handed ahead, begun or not."""
+        return [run.number for run in self._runs.values() if run.handed_at is not None]
+
+    def waiting_since(self) -> Iterator[float | None]:
+        """Give since when the first one behind the one that runs waits, of each worker."""
+        for queue in self._queues.values():
+            for run in islice(queue.values(), 1, 2):
+                if not run.dropped:
+                    yield run.handed_at
+
     def any_waiting(self) -> bool:
         """Say whether there is something that no report has brought on its way."""
         while self._fresh:
@@ -141,8 +152,8 @@ class Held:
             run.safe = safe if newest else max(safe, run.safe)
             if safe < upto.get(number, 0):
                 run.sent = run.safe
+                self.touch(run)
             run.sent = max(run.sent, run.safe)
-            self.touch(run)
         return moved
 
     def send_again(self) -> None:

@@ -83,6 +83,11 @@ class Machine:
         """Whether the server is out of reach."""
         return self._talk.away
 
+    @property
+    def has_more(self) -> bool:
+        """Whether runs wait behind others, so that nobody waits for an end."""
+        return bool(self._pool) or self._runs.any_queued()
+
     # --- what happens on this computer --------------------------------------------------------
 
     def on_recovered(
@@ -218,8 +223,7 @@ class Machine:
 
     def due(self, now: float) -> float | None:
         """Say when the next report is to be sent; None: not before something else happens."""
-        ahead = bool(self._pool) or self._runs.any_queued()
-        due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=ahead)
+        due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=self.has_more)
         rested = min(self._resting.values(), default=None)
         if rested is None or len(self._talk) >= FLIGHTS:
             return due
@@ -232,7 +236,7 @@ class Machine:
         reported = {end.run for end in ends}
         slots = self._slots(reported, now)
         busy = {slot.run for slot in slots}
-        ahead = [run.number for run in self._runs if run.handed_at is not None]
+        shown = reported | busy
         goodbye = self.leaving and busy == {0}
         idle = [slot.name for slot in slots if not slot.run and not slot.resting]
         upto = {cut.run: cut.offset + cut.length for cut in cuts}
@@ -248,7 +252,7 @@ class Machine:
             session=self._talk.session,
             number=number,
             leaving=self.leaving,
-            ahead=[run for run in [*ahead, *self._pool] if run not in reported | busy],
+            ahead=[run for run in [*self._runs.handed(), *self._pool] if run not in shown],
             last=self._pool.last,
         )
         return Plan(number, report, cuts)
@@ -390,6 +394,5 @@ class Machine:
         return [Drop(run.number) for run in fresh]
 
     def _waiting_since(self) -> float | None:
-        queued = (run.handed_at for run in self._runs.queued() if not run.dropped)
-        times = [self._pool.oldest(), *queued]
+        times = [*self._runs.waiting_since(), self._pool.oldest()]
         return min((time for time in times if time is not None), default=None)

@@ -72,6 +72,7 @@ class Outbox:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._place = str(folder)
         self._lock = _locked(folder / "lock")
         self._space = Space.of(limit, workers)
         self._trim_at = limit // 2
@@ -226,7 +227,7 @@ class Outbox:
     def _keep(self, record: Record, maxlog: int) -> None:
         self._kept[record.run] = record
         self._streams[record.run] = Stream(
-            record.run, maxlog, self._folder, self._space, self._journal
+            record.run, maxlog, self._place, self._space, self._journal
         )
 
     def _replay(self) -> None:

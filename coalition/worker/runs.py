@@ -27,6 +27,10 @@ LAPSED = (
 SHORT = 1.0
 """Seconds of a run that is not worth a line in the node's own log, if all went well."""
 
+GATHER = 0.01
+"""Seconds that ends wait for others before they are saved, while all workers have more to do:
+half of the time between two reports."""
+
 NOT_STARTED = 126
 """Exit code of a command that never ran, as shells have it."""
 
@@ -268,9 +272,13 @@ class Runs:
         self._unsaved.append(run)
 
     def _save_soon(self) -> None:
+        """Begin to save what has ended; where more is about to end, it shares the wait."""
         if self._unsaved and not self._saving:
             self._saving = True
-            in_background(self._save_all())
+            if self._machine.has_more:
+                self._reactor.callLater(GATHER, lambda: in_background(self._save_all()))
+            else:
+                in_background(self._save_all())
 
     async def _save_all(self) -> None:
         """Save in batches: what ends while the disk is busy shares the next wait for it."""

@@ -8,7 +8,7 @@ says how much was left out.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import os
 
 from coalition.worker.disk import remove
 from coalition.worker.entries import Output
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 class Stream:
     """The output of one run."""
 
-    def __init__(self, run: int, maxlog: int, folder: Path, space: Space, journal: Journal) -> None:
+    def __init__(self, run: int, maxlog: int, folder: str, space: Space, journal: Journal) -> None:
         """Have none yet; beyond `maxlog` bytes the middle is left out."""
         self.run = run
         self.maxlog = maxlog
         self.acknowledged = 0
         self.head = bytearray()
-        self._stem = str(folder / str(run))
+        self._stem = f"{folder}{os.sep}{run}"
         self._space = space
         self._journal = journal
         self._spool: Spool | None = None
