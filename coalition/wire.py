@@ -221,6 +221,8 @@ class Orders(Struct, omit_defaults=True):
     start: list[Start] = []
     kill: list[int] = []
     """Runs to end; their ends need not be reported."""
+    drop: list[int] = []
+    """Runs that were handed ahead and are wanted back, unless they have begun."""
     ended: list[int] = []
     """Runs whose ends are safe: forget them."""
     logs: dict[int, int] = {}

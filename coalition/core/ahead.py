@@ -28,6 +28,8 @@ class Ahead:
         self.next_run = 1
         # Runs taken from their workers that these have still to be told of: run number -> worker.
         self.revoked: dict[int, Worker] = {}
+        # The same for those that only are to come back if they have not begun.
+        self.returned: dict[int, Worker] = {}
         self.ahead: dict[int, Run] = {}
         self._last: dict[Lines, Rank] = {}  # no job handed ahead for these lines ranks after it
         self._seen_version = 0
@@ -76,25 +78,35 @@ class Ahead:
             settle(job)
 
     def on_recall(self, run: Run) -> None:
-        """Want a run back; the job is kept from others until its node says that it is gone."""
+        """A run must not begin; its job is kept from others until its node says that it is gone."""
         if not run.recalled:
             run.recalled = True
             self.revoked[run.id] = run.worker
 
+    def on_return(self, run: Run) -> None:
+        """Want a run back, unless it has begun before its node hears of that."""
+        if not run.recalled and not run.returning:
+            run.returning = True
+            self.returned[run.id] = run.worker
+
     def recall_node(self, node: str) -> None:
-        """Want back whatever was handed ahead to a node, whose workers have changed."""
-        self._recall(lambda run: run.worker.node == node)
+        """What was handed ahead to a node must not begin."""
+        self._each(lambda run: run.worker.node == node, self.on_recall)
+
+    def return_node(self, node: str) -> None:
+        """Want back what was handed ahead to a node, whose workers should have something else."""
+        self._each(lambda run: run.worker.node == node, self.on_return)
 
     def recall_jobs(self, ids: Iterable[int]) -> None:
-        """Want jobs and all below them back."""
+        """What was handed ahead of jobs and of all below them must not begin."""
         if self.ahead:
             wanted = set(ids)
-            self._recall(lambda run: not wanted.isdisjoint(_path(run.job)))
+            self._each(lambda run: not wanted.isdisjoint(_path(run.job)), self.on_recall)
 
-    def _recall(self, chosen: Callable[[Run], bool]) -> None:
+    def _each(self, chosen: Callable[[Run], bool], order: Callable[[Run], None]) -> None:
         for run in self.ahead.values():
             if chosen(run):
-                self.on_recall(run)
+                order(run)
 
     # --- is the order still right? ----------------------------------------------------------
 
@@ -107,7 +119,7 @@ class Ahead:
             return
         if self._seen_version != self.tree.version:
             self._seen_version = self.tree.version
-            self._recall(lambda run: not may_begin(run))
+            self._each(lambda run: not may_begin(run), self.on_recall)
             self._last = self._last_ranks()
         for lines, last in list(self._last.items()):
             best = pick(self.tree.root, lines)
@@ -119,12 +131,14 @@ class Ahead:
         for run in self.ahead.values():
             lines = run.worker.lines
             place = rank(run.job, lines)
-            if not run.recalled:
+            if not run.recalled and not run.returning:
                 last[lines] = max(place, last.get(lines, place))
         return last
 
     def _recall_behind(self, lines: Lines, place: Rank) -> None:
-        self._recall(lambda run: run.worker.lines == lines and rank(run.job, lines) > place)
+        self._each(
+            lambda run: run.worker.lines == lines and rank(run.job, lines) > place, self.on_return
+        )
         self._last = self._last_ranks()
 
 

@@ -94,7 +94,7 @@ class Crew(Ahead):
             self.changes.workers[worker.name] = worker
 
     def _set_affinity(self, worker: Worker, affinity: str) -> None:
-        self.recall_node(worker.node)
+        self.return_node(worker.node)
         worker.affinity = affinity
         worker.lines = parse_lines(affinity)
         self.changes.workers[worker.name] = worker
@@ -122,15 +122,21 @@ class Crew(Ahead):
         wanted = any(not words.isdisjoint(worker.tags) for words in self.called())
         return own_lines(worker.lines, worker.tags) if wanted else worker.lines
 
-    def on_begin(self, run: Run, worker: Worker, now: float) -> bool:
+    def on_begin(self, run: Run, worker: Worker, now: float, last: int = 0) -> bool:
         """A run that was handed ahead has begun on a worker; False if it must not go on.
 
-        Then its job stays kept from others until the node says that the run is gone.
+        Then its job stays kept from others until the node says that the run is gone. What the
+        worker was given itself, with a number above the `last` that it has heard of, it has not
+        received: that is taken back.
         """
+        given = worker.run
+        if given is not None and given.id > last and worker.seen_run != given.id:
+            self._take_back(given, STOPPED, now)
         if worker.run is not None or not may_begin(run):
             self.on_recall(run)
             return False
-        self.on_rest(worker)
+        if worker.ending is not None and worker.ending.id <= last:
+            self.on_rest(worker)
         self.let_go(run)
         run.worker, run.start, run.state = worker, now, WORKING
         self.changes.begun_runs[run.id] = run
@@ -148,6 +154,18 @@ class Crew(Ahead):
         self.changes.workers[worker.name] = worker
         if job.timeout:
             heappush(self._deadlines, (run.start + job.timeout, run.id))
+
+    def step_aside(self, worker: Worker) -> Run | None:
+        """Let a worker's earlier run be noted: give the one that it has now, for step_back()."""
+        run, worker.run = worker.run, None
+        return run
+
+    def step_back(self, worker: Worker, run: Run | None) -> None:
+        """The worker has the run again that it had before step_aside()."""
+        if run is not None:
+            worker.run = run
+            worker.state = WORKING
+            worker.last_job = run.job_id
 
     def on_seen(self, worker: Worker, run_id: int) -> bool:
         """A worker says that it executes a run: say whether it should go on."""
@@ -357,13 +375,15 @@ class Crew(Ahead):
 
     def _set_active(self, worker: Worker, active: bool, now: float) -> None:
         self._note_active(worker, active)
+        if not active:
+            self.recall_node(worker.node)
         if not active and worker.run is not None:
             self._take_back(worker.run, STOPPED, now)
 
     def _note_active(self, worker: Worker, active: bool, *, draining: bool = False) -> None:
         if (worker.active, worker.draining) != (active, draining):
             worker.active, worker.draining = active, draining
-            self.recall_node(worker.node)
+            self.return_node(worker.node)
             self.changes.workers[worker.name] = worker
 
     def on_delete_workers(self, names: list[str], now: float) -> None:

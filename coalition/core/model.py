@@ -123,6 +123,7 @@ class Run:
         "job_id",
         "job_title",
         "recalled",
+        "returning",
         "start",
         "state",
         "worker",
@@ -139,7 +140,8 @@ class Run:
         self.duration = 0.0
         self.state: RunState = "WORKING"
         self.code: int | None = None  # exit code, negative for a signal
-        self.recalled = False  # handed ahead, and wanted back
+        self.recalled = False  # handed ahead, and must not begin
+        self.returning = False  # handed ahead, and wanted back if it has not begun
 
 
 class Worker:

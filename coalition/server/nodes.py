@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.defer import Deferred
 
@@ -194,11 +194,11 @@ class Nodes:
         self._clear_the_way()
         woken: dict[str, Node] = {}
         revoked, farm.revoked = farm.revoked, {}
-        for run_id, worker in revoked.items():
-            node = self._nodes.get(worker.node)
-            if node is not None and node.held is not None:
-                node.orders.kill.append(run_id)
-                woken[worker.node] = node
+        for run_id, node in self._told(revoked, woken):
+            node.orders.kill.append(run_id)
+        returned, farm.returned = farm.returned, {}
+        for run_id, node in self._told(returned, woken):
+            node.orders.drop.append(run_id)
         now = self._clock.seconds()
         self._call_by_name(now, woken)
         for lines in list(self._waiting):
@@ -206,12 +206,20 @@ class Nodes:
         for node in woken.values():
             self._wake(node)
 
+    def _told(self, runs: dict[int, Worker], woken: dict[str, Node]) -> Iterator[tuple[int, Node]]:
+        """Give the nodes that can be told something of runs now, which they are woken for."""
+        for run_id, worker in runs.items():
+            node = self._nodes.get(worker.node)
+            if node is not None and node.held is not None:
+                woken[worker.node] = node
+                yield run_id, node
+
     def _clear_the_way(self) -> None:
         """Call back what was handed ahead to nodes one of whose workers a job calls by its name."""
         for words in self._farm.called():
             for name in {run.worker.node for run in self._farm.ahead.values()}:
                 if name in self._nodes and not words.isdisjoint(self._nodes[name].tags):
-                    self._farm.recall_node(name)
+                    self._farm.return_node(name)
 
     def _call_by_name(self, now: float, woken: dict[str, Node]) -> None:
         """Give jobs that call workers by their names to these."""
@@ -251,7 +259,8 @@ class Nodes:
 def _has_news(report: wire.Report, orders: wire.Orders) -> bool:
     known = {slot.name for slot in report.workers if slot.resting}
     fresh = not known.issuperset(orders.drain)
-    return bool(orders.start or orders.kill or orders.ended or orders.ahead or fresh)
+    started = bool(orders.start or orders.ahead)
+    return started or fresh or bool(orders.kill or orders.drop or orders.ended)
 
 
 def _is_missing(report: wire.Report, orders: wire.Orders) -> bool:

@@ -31,16 +31,21 @@ class Reports:
         chunks: Chunks = {}
         for chunk in report.logs:
             chunks.setdefault(chunk.run, []).append(chunk)
+        # Behind an end that cannot be taken yet, all that its worker did later has to wait, too.
+        stalled: set[str] = set()
         for end in report.ends:
-            self._take_end(report, end, chunks, orders, now)
-        for slot in report.workers:
+            if end.worker in stalled or not self._take_end(report, end, chunks, orders, now):
+                stalled.add(end.worker)
+                chunks.pop(end.run, None)
+        workers = [slot for slot in report.workers if slot.name not in stalled]
+        for slot in workers:
             handed = self._farm.ahead.get(slot.run)
             if handed is not None and handed.worker.node == report.node:
-                self._begin(handed, slot.name, now)
+                self._farm.on_begin(handed, self._farm.workers[slot.name], now, slot.last)
         for run_id, pieces in chunks.items():
             self._take_log(run_id, pieces, report.node, orders)
-        self._look_at_ahead(report, orders)
-        return self._take_slots(report, orders, now)
+        self._look_at_ahead(report, stalled, orders)
+        return self._take_slots(report, workers, orders, now)
 
     def _greet(self, report: wire.Report, now: float, ip: str) -> None:
         farm = self._farm
@@ -61,36 +66,62 @@ class Reports:
 
     def _take_end(
         self, report: wire.Report, end: wire.End, chunks: Chunks, orders: wire.Orders, now: float
-    ) -> None:
+    ) -> bool:
         """Take an end, but not of a run of whose log something is missing: it comes again."""
         farm = self._farm
-        handed = farm.ahead.get(end.run)
+        handed, worker = farm.ahead.get(end.run), farm.workers.get(end.worker)
         if handed is not None and handed.worker.node == report.node:
-            self._begin(handed, end.worker, max(0.0, now - end.ago - end.seconds))
+            if self._logs.trouble is not None:
+                return False
+            if worker is not None and worker.node == report.node:
+                self._take_unasked(handed, worker, end, chunks, orders, now)
             if handed.id in farm.ahead:  # it was not to begin; it is over all the same
                 farm.on_release(handed)
         if not self._take_log(end.run, chunks.pop(end.run, []), report.node, orders):
-            return
+            return False
         run = farm.runs.get(end.run)
         if run is not None and run.worker.node == report.node:
-            ended = now - end.ago
-            if end.again:
-                farm.on_give_back(run.worker, end.run, ended)
-                farm.revoked.pop(end.run, None)
-            else:
-                farm.on_end(run.worker, end.run, end.code, ended, end.seconds)
+            self._note_end(run, end, now)
         orders.ended.append(end.run)
+        return True
 
-    def _begin(self, run: Run, name: str, now: float) -> None:
-        worker = self._farm.workers.get(name)
-        if worker is not None and worker.node == run.worker.node:
-            self._farm.on_begin(run, worker, now)
+    def _take_unasked(
+        self,
+        run: Run,
+        worker: Worker,
+        end: wire.End,
+        chunks: Chunks,
+        orders: wire.Orders,
+        now: float,
+    ) -> None:
+        """Take the beginning, the log and the end of a run that was handed ahead.
+
+        Its worker may have another by now, or have been given one that it has not received.
+        """
+        farm = self._farm
+        other = farm.step_aside(worker)
+        if farm.on_begin(run, worker, max(0.0, now - end.ago - end.seconds)):
+            whole = self._take_log(run.id, chunks.pop(run.id, []), worker.node, orders)
+            if whole or other is not None:
+                self._note_end(run, end, now)
+        farm.step_back(worker, other)
+
+    def _note_end(self, run: Run, end: wire.End, now: float) -> None:
+        ended = now - end.ago
+        if end.again:
+            self._farm.on_give_back(run.worker, end.run, ended)
+            self._farm.revoked.pop(end.run, None)
+        else:
+            self._farm.on_end(run.worker, end.run, end.code, ended, end.seconds)
 
     def _take_log(
         self, run_id: int, pieces: list[wire.Chunk], node: str, orders: wire.Orders
     ) -> bool:
         """Keep pieces of a run's log; say whether all that they hold has arrived."""
-        run = self._farm.runs.get(run_id)
+        run, handed = self._farm.runs.get(run_id), self._farm.ahead.get(run_id)
+        if handed is not None and handed.worker.node == node:
+            orders.logs[run_id] = 0  # it has begun, and its turn to be told has not come
+            return False
         complete = True
         for piece in pieces:
             end = piece.offset + len(piece.data)
@@ -103,7 +134,7 @@ class Reports:
             self._farm.on_progress(run, progress, local)
         return complete
 
-    def _look_at_ahead(self, report: wire.Report, orders: wire.Orders) -> None:
+    def _look_at_ahead(self, report: wire.Report, stalled: set[str], orders: wire.Orders) -> None:
         """Compare what was handed ahead to a node with what it says that it has of it.
 
         What it does not have has a number that it knows of, and is free; or its start was lost or
@@ -112,6 +143,7 @@ class Reports:
         farm = self._farm
         held = set(report.ahead)
         busy = {slot.run for slot in report.workers}
+        busy |= {end.run for end in report.ends if end.worker in stalled}
         for worker in [farm.workers[slot.name] for slot in report.workers]:
             for run in list(worker.ahead.values()):
                 if run.id in busy:
@@ -120,24 +152,33 @@ class Reports:
                 held.discard(run.id)
                 if not here and run.id <= report.last:
                     farm.on_release(run)
-                elif run.recalled:
+                elif run.recalled or (run.returning and not here):
                     orders.kill.append(run.id)
+                elif run.returning:
+                    orders.drop.append(run.id)
                 elif not here:
                     orders.ahead.append(wire.Ahead(alike(farm, report, worker), [start_order(run)]))
         orders.kill += held
 
     # --- workers ---------------------------------------------------------------------------
 
-    def _take_slots(self, report: wire.Report, orders: wire.Orders, now: float) -> list[Worker]:
+    def _take_slots(
+        self, report: wire.Report, slots: list[wire.Slot], orders: wire.Orders, now: float
+    ) -> list[Worker]:
         """Say what each worker should do; give those that have nothing to do."""
         ended = {end.run for end in report.ends}
         idle: list[Worker] = []
-        for slot in report.workers:
+        for slot in slots:
             worker = self._farm.workers[slot.name]
+            unseen = _unseen(worker, slot)
+            if unseen:
+                orders.kill.append(unseen)
+            elif slot.run and worker.ending is not None and worker.ending.id != slot.run:
+                self._farm.on_rest(worker)
             if slot.run:
                 self._take_busy(worker, slot.run, slot.run in ended, orders)
-            elif unseen := _unseen(worker, slot):
-                orders.kill.append(unseen)
+            elif unseen:
+                continue
             elif run := self._take_idle(worker, slot, report, now):
                 orders.start.append(start_order(run))
             elif not report.leaving and not slot.resting:
@@ -146,8 +187,6 @@ class Reports:
 
     def _take_busy(self, worker: Worker, run_id: int, ended: bool, orders: wire.Orders) -> None:
         farm = self._farm
-        if worker.ending is not None and worker.ending.id != run_id:
-            farm.on_rest(worker)
         if not farm.on_seen(worker, run_id) and not ended:
             orders.kill.append(run_id)
             farm.revoked.pop(run_id, None)
@@ -171,9 +210,9 @@ def _unseen(worker: Worker, slot: wire.Slot) -> int:
     it, and only what it says after that means that it has nothing.
     """
     ending = worker.ending
-    if ending is None or slot.last >= ending.id or worker.seen_run == ending.id:
+    if ending is None or slot.last >= ending.id or worker.seen_run == ending.id or ending.recalled:
         return 0
-    worker.seen_run = ending.id
+    ending.recalled = True
     return ending.id
 
 

@@ -6,6 +6,7 @@ back what came of them, and sends a report whenever `due` says so.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from random import Random
 
@@ -13,13 +14,9 @@ from coalition import wire
 from coalition.worker.actions import Action, Begin, Drop, EndTree, Extend, Forget, Plan, Save
 from coalition.worker.held import Held
 from coalition.worker.pool import PATIENCE, Pool
+from coalition.worker.rests import Rests
 from coalition.worker.run import Run
 from coalition.worker.talk import FLIGHTS, Flight, Talk
-
-FIRST_REST = 4.0
-LONGEST_REST = 20.0
-"""Seconds that a worker offers itself to nobody after this computer could not start its run; they
-double from first to longest. Far below the silence after which a server takes a worker for lost."""
 
 GOODBYE_TIME = 5.0
 """Seconds that an idle node which leaves waits for the server to hear of it."""
@@ -59,17 +56,16 @@ class Machine:
         self.leaving = False
         self._affinity = affinity
         self._exclusive = exclusive
-        self._random = random
         self._talk = Talk(sleep, random)
         self._pool = Pool()
         self._last_run = dict.fromkeys(workers, 0)
-        self._refusals: dict[str, int] = {}
-        self._resting: dict[str, float] = {}
+        self._rests = Rests(random)
         self._drained: set[str] = set()
         self._pausing = False
         self._runs = Held()
         self._host: wire.Host | None = None
         self._host_told = False
+        self._unwanted: deque[int] = deque(maxlen=100)
         self._aborting = False
         self._leave_by: float | None = None
 
@@ -122,7 +118,7 @@ class Machine:
             self._talk.urgent = True
             actions = [self._forget(run)]
         if not run.again:
-            self._refusals.pop(run.worker, None)
+            self._rests.note_start(run.worker)
         self._note_leaving(now)
         return actions
 
@@ -139,16 +135,10 @@ class Machine:
         return actions
 
     def on_refused(self, number: int, now: float) -> list[Action]:
-        """Note that this computer cannot start a run at the moment: it is given back.
-
-        Its worker rests, so that the two do not draw and refuse the same job all the time.
-        """
+        """Note that this computer cannot start a run at the moment: it is given back."""
         run = self._runs[number]
         run.again = True
-        refusals = self._refusals.get(run.worker, 0)
-        rest = min(LONGEST_REST, FIRST_REST * 2**refusals) * self._random.uniform(0.5, 1.0)
-        self._refusals[run.worker] = min(refusals + 1, 10)
-        self._resting[run.worker] = now + rest
+        self._rests.begin(run.worker, now)
         return self.on_exit(number, 0, now)
 
     def on_saved(self, number: int) -> None:
@@ -224,7 +214,7 @@ class Machine:
     def due(self, now: float) -> float | None:
         """Say when the next report is to be sent; None: not before something else happens."""
         due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=self.has_more)
-        rested = min(self._resting.values(), default=None)
+        rested = self._rests.first_end()
         if rested is None or len(self._talk) >= FLIGHTS:
             return due
         return rested if due is None else min(rested, due)
@@ -258,14 +248,14 @@ class Machine:
         return Plan(number, report, cuts)
 
     def _slots(self, reported: set[int], now: float) -> list[wire.Slot]:
-        self._resting = {name: until for name, until in self._resting.items() if until > now}
+        self._rests.end_some(now)
         return [
             wire.Slot(
                 name,
                 self._runs.current(name, reported),
                 last,
                 self._affinity,
-                self._pausing or name in self._resting or name in self._drained,
+                self._pausing or name in self._rests or name in self._drained,
             )
             for name, last in self._last_run.items()
         ]
@@ -287,6 +277,7 @@ class Machine:
         self._host_told = True
         moved = self._runs.acknowledge(flight.upto, orders.logs, newest=newest)
         actions = self._forget_all(orders.ended) + self._kill(orders.kill)
+        actions += self._return(orders.drop)
         actions += self._start(orders.start)
         for ahead in orders.ahead:
             self._pool.add(ahead, now)
@@ -316,6 +307,8 @@ class Machine:
         for number in numbers:
             self._pool.drop(number)
             run = self._runs.get(number)
+            if run is None:
+                self._unwanted.append(number)
             if run is None or run.killed:
                 continue
             run.killed = True
@@ -327,7 +320,8 @@ class Machine:
         for start in starts:
             last = self._last_run.get(start.worker)
             busy = any(not run.told for run in self._runs.of(start.worker))
-            if last is None or start.run <= last or start.run in self._runs or busy:
+            known = start.run in self._runs or start.run in self._unwanted
+            if last is None or start.run <= last or known or busy:
                 continue
             run = self._add(start, None)
             if self.leaving:
@@ -373,7 +367,7 @@ class Machine:
         queues = {
             name: self._runs.queue(name)
             for name in self._last_run
-            if name not in promised and name not in self._resting and name not in self._drained
+            if name not in promised and name not in self._rests and name not in self._drained
         }
         return [
             self._begin(self._add(handed.start, handed.since), handed.start)
@@ -387,8 +381,13 @@ class Machine:
         queued = self._runs.queued()
         return self._drop([one for one in queued if one.handed_at and one.handed_at <= late])
 
+    def _return(self, numbers: list[int]) -> list[Action]:
+        for number in numbers:
+            self._pool.drop(number)
+        return self._drop([run for number in numbers if (run := self._runs.get(number))])
+
     def _drop(self, runs: Iterable[Run]) -> list[Action]:
-        fresh = [run for run in runs if not run.killed and not run.dropped]
+        fresh = [run for run in runs if run.alive and not run.killed and not run.dropped]
         for run in fresh:
             run.dropped = True
         return [Drop(run.number) for run in fresh]

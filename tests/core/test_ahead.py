@@ -20,7 +20,7 @@ def handed(f: Farm, w: Worker) -> Run:
 def wanted_back(f: Farm) -> list[Job]:
     """What has to come back, after the look that follows every change."""
     f.look_ahead()
-    return [run.job for run in f.ahead.values() if run.recalled]
+    return [run.job for run in f.ahead.values() if run.recalled or run.returning]
 
 
 def test_a_job_that_was_handed_ahead_waits_and_no_other_worker_gets_it() -> None:

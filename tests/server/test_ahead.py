@@ -167,8 +167,48 @@ def test_something_of_higher_order_goes_first(farm: Inside) -> None:
     first = farm.submit(priority=2000)
     farm.turn(5)
     (orders,) = held
-    assert isinstance(orders, wire.Orders) and orders.kill == [run]
+    assert isinstance(orders, wire.Orders) and orders.drop == [run]
     assert jobs(node.tells()) == [first, late]
+
+
+def test_what_has_begun_before_it_was_wanted_back_goes_on(farm: Inside) -> None:
+    node = Quick(farm)
+    job = farm.submit()
+    (run,) = numbers(node.tells())
+    farm.submit(priority=2000)
+    assert node.tells(run=run, ends=[End(node.run)]).kill == []
+    assert farm.state(job) == "WORKING"
+
+
+def test_an_end_counts_even_if_its_worker_was_given_another_run_meanwhile(farm: Inside) -> None:
+    node = Quick(farm)
+    job = farm.submit()
+    (run,) = numbers(node.tells())
+    other = farm.submit()
+    (start,) = farm.told(0, ends=[End(node.run)], ahead=[run], last=run).start
+    assert start.job == other  # its answer is lost, and the worker takes what it was handed
+    orders = farm.told(0, ends=[End(run, worker="n-1", seconds=QUICK)], last=run)
+    assert orders.ended == [run] and orders.start == [start]
+    assert (farm.state(job), farm.state(other)) == ("FINISHED", "WORKING")
+
+
+def test_output_of_a_run_whose_turn_has_not_come_is_asked_for_again(farm: Inside) -> None:
+    node = Quick(farm)
+    farm.submit()
+    (run,) = numbers(node.tells())
+    orders = farm.told(node.run, ahead=[run], last=run, logs=[Chunk(run, 0, b"early\n")])
+    assert orders.logs == {run: 0} and orders.kill == []
+
+
+def test_ends_behind_one_that_cannot_be_taken_wait_for_it(farm: Inside) -> None:
+    node = Quick(farm)
+    job = farm.submit()
+    (run,) = numbers(node.tells())
+    ends = [End(node.run, worker="n-1"), End(run, worker="n-1", seconds=QUICK)]
+    gap = [Chunk(node.run, 100, b"what was before this is missing")]
+    assert farm.told(0, ends=ends, logs=gap, last=run).ended == []
+    assert farm.told(0, ends=ends, last=run).ended == [node.run, run]
+    assert farm.state(job) == "FINISHED"
 
 
 def test_something_of_lower_order_changes_nothing(farm: Inside) -> None:

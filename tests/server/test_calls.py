@@ -65,6 +65,6 @@ def test_a_worker_that_is_kept_busy_ahead_still_hears_a_call(farm: Inside) -> No
     job = farm.submit(affinity="@n-1")
     farm.turn(5)
     (orders,) = held
-    assert isinstance(orders, wire.Orders) and sorted(orders.kill) == sorted(runs)
+    assert isinstance(orders, wire.Orders) and sorted(orders.drop) == sorted(runs)
     ends = [wire.End(node.run)]
     assert [start.job for start in farm.told(0, last=max(runs), ends=ends).start] == [job]

@@ -121,7 +121,7 @@ def test_what_was_handed_ahead_comes_back(farm: Inside, order: Any) -> None:
     (run,) = numbers(node.tells())
     order(farm, "n-1")
     orders = node.tells(run)
-    assert (orders.kill, orders.ahead) == ([run], [])
+    assert (orders.drop, orders.ahead) == ([run], [])
 
 
 def test_a_drain_outlives_the_server(tmp_path: Path) -> None:
