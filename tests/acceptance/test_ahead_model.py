@@ -242,6 +242,8 @@ class Network(RuleBasedStateMachine):
         self.farm.on_start(
             [job.id for job in self.farm.tree.jobs.values() if job.state != FINISHED], self.now
         )
+        self.nodes.refresh(list(self.farm.workers))
+        self.nodes.look()
         for _ in range(400):
             for play, node in enumerate(self.plays):
                 for run in list(node.alive()):
