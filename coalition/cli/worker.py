@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from coalition.errors import CoalitionError, ConfigError
 from coalition.http import server_url
 from coalition.worker.app import App
 from coalition.worker.command import Way
+from coalition.worker.process import boottime
 
 HERE = Path(__file__).resolve().parents[2]
 """Where worker.py stands: the default home of coalition.ini, the log and the outbox."""
@@ -95,7 +95,8 @@ def _serve(config: WorkerConfig, port: int) -> int:
 
     reactor: Any = twisted_reactor  # Twisted tells its type only when it is running
     # Twisted counts by the wall clock: set back an hour, it would keep a node silent for an hour.
-    reactor.seconds = time.monotonic
+    # And leases of exclusive runs go on while the computer sleeps.
+    reactor.seconds = boottime
     app = App(
         config,
         reactor,

@@ -18,6 +18,10 @@ from coalition.core.tree import Tree, ancestors
 Lines = tuple[Line, ...]
 
 
+FURTHEST = 10**9
+"""Runs that another database may have been ahead of this one; a larger number is no run's."""
+
+
 class Ahead:
     """The part of the farm that is handed ahead, on top of the tree."""
 
@@ -40,6 +44,11 @@ class Ahead:
         self.next_run += 1
         self.changes.new_runs[run.id] = run
         return run
+
+    def on_numbers(self, highest: int) -> None:
+        """A node knows a run of this number: should the database be an older one, go on from it."""
+        if highest < self.next_run + FURTHEST:
+            self.next_run = max(self.next_run, highest + 1)
 
     def on_reserve(self, worker: Worker, now: float) -> Run | None:
         """Hand the job that a worker would get next to its node, ahead of time, if there is one.

@@ -72,10 +72,10 @@ class Crew(Ahead):
         self, worker: Worker, host: str, os: str, cores: int, memory: int, version: str
     ) -> None:
         """A node says what computer it is on: `memory` in MB, `version` of its worker.py."""
+        worker.tags = frozenset({CALL + worker.name, CALL + host} - {CALL})
         told = (host, os, cores, memory, version)
         if told != (worker.host, worker.os, worker.cores, worker.memory, worker.version):
             worker.host, worker.os, worker.cores, worker.memory, worker.version = told
-            worker.tags = frozenset({CALL + worker.name, CALL + host})
             self.changes.workers[worker.name] = worker
 
     def on_leave(self, worker: Worker) -> None:
@@ -174,10 +174,6 @@ class Crew(Ahead):
             return False
         worker.seen_run = run_id
         return True
-
-    def on_numbers(self, highest: int) -> None:
-        """A node knows a run of this number: should the database be an older one, go on from it."""
-        self.next_run = max(self.next_run, highest + 1)
 
     def on_rest(self, worker: Worker) -> None:
         """Nothing is left of the run that was taken from a worker: its job may go to another."""
@@ -355,30 +351,33 @@ class Crew(Ahead):
 
     def on_start_workers(self, names: list[str], now: float) -> None:
         """Let workers take jobs again."""
-        for worker in [self.worker(name) for name in names]:
+        for worker in self._known(names):
             self._set_active(worker, True, now)
 
     def on_pause_workers(self, names: list[str], now: float) -> None:
         """Let workers take no more jobs; what they run goes on."""
-        for worker in [self.worker(name) for name in names]:
+        for worker in self._known(names):
             self._note_active(worker, False)
 
     def on_drain_workers(self, names: list[str], now: float) -> None:
         """Let workers take no more jobs, and leave when what they run is done."""
-        for worker in [self.worker(name) for name in names]:
+        for worker in self._known(names):
             self._note_active(worker, False, draining=True)
 
     def on_stop_workers(self, names: list[str], now: float) -> None:
         """Let workers take no more jobs, and end what they run; these tries do not count."""
-        for worker in [self.worker(name) for name in names]:
+        for worker in self._known(names):
             self._set_active(worker, False, now)
+
+    def _known(self, names: list[str]) -> list[Worker]:
+        return [self.worker(name) for name in names]
 
     def _set_active(self, worker: Worker, active: bool, now: float) -> None:
         self._note_active(worker, active)
         if not active:
             self.recall_node(worker.node)
-        if not active and worker.run is not None:
-            self._take_back(worker.run, STOPPED, now)
+            if worker.run is not None:
+                self._take_back(worker.run, STOPPED, now)
 
     def _note_active(self, worker: Worker, active: bool, *, draining: bool = False) -> None:
         if (worker.active, worker.draining) != (active, draining):
@@ -388,7 +387,7 @@ class Crew(Ahead):
 
     def on_delete_workers(self, names: list[str], now: float) -> None:
         """Forget workers; what they run is given back."""
-        for worker in [self.worker(name) for name in names]:
+        for worker in self._known(names):
             if worker.run is not None:
                 self._take_back(worker.run, STOPPED, now)
             self._rest_all(worker)

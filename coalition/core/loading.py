@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from coalition.core.affinity import CALL
 from coalition.core.changes import Changes
 from coalition.core.model import Job, Run, Worker
 from coalition.core.ready import Group
-from coalition.core.states import QUEUED, RESERVED, WAITING, WORKING, RunState
+from coalition.core.states import QUEUED, RESERVED, TERMINATED, WAITING, WORKING, RunState
 from coalition.errors import StoreError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def load(farm: Farm, loaded: Loaded) -> None:
     farm.next_run = max(farm.next_run, loaded.next_run)
     for worker in loaded.workers:
         farm.workers[worker.name] = worker
+        worker.tags = frozenset({CALL + worker.name, CALL + worker.host} - {CALL})
     _load_runs(farm, loaded)
     for job in new:
         if job.state == WORKING and job.group is None and job.run is None:
@@ -97,8 +99,10 @@ def _load_runs(farm: Farm, loaded: Loaded) -> None:
         worker = farm.workers.get(worker_name)
         if id in farm.runs or id in farm.ahead:
             continue
-        if state == RESERVED and (job is None or worker is None or job.state not in QUEUED):
+        left = worker is None or worker.state == TERMINATED
+        if state == RESERVED and (job is None or left or job.state not in QUEUED):
             farm.changes.dropped_runs[id] = None
+            continue
         if job is None or worker is None:
             continue
         run = Run(id, job, worker, start)

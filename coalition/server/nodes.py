@@ -216,10 +216,10 @@ class Nodes:
 
     def _clear_the_way(self) -> None:
         """Call back what was handed ahead to nodes one of whose workers a job calls by its name."""
-        for words in self._farm.called():
-            for name in {run.worker.node for run in self._farm.ahead.values()}:
-                if name in self._nodes and not words.isdisjoint(self._nodes[name].tags):
-                    self._farm.return_node(name)
+        tags = frozenset().union(*self._farm.called())
+        for name in {run.worker.node for run in self._farm.ahead.values()} if tags else ():
+            if name in self._nodes and not tags.isdisjoint(self._nodes[name].tags):
+                self._farm.return_node(name)
 
     def _call_by_name(self, now: float, woken: dict[str, Node]) -> None:
         """Give jobs that call workers by their names to these."""
@@ -230,12 +230,13 @@ class Nodes:
 
     def _hand_out(self, alike: Iterable[Worker], now: float, woken: dict[str, Node]) -> None:
         for worker in alike:
-            if not worker.active or worker.run is not None:
+            node = self._nodes.get(worker.node)
+            # One of a node that has asked by protocol 1 meanwhile is that protocol's.
+            if node is None or not worker.active or worker.run is not None:
                 continue
             run = self._farm.on_pick(worker, now)
             if run is None:
                 return
-            node = self._nodes[worker.node]
             node.orders.start.append(start_order(run))
             woken[worker.node] = node
 

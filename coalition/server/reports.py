@@ -20,6 +20,7 @@ class Reports:
         """Bring what is said to a farm and its logs."""
         self._farm = farm
         self._logs = logs
+        self._hosts: dict[str, wire.Host] = {}  # by node
 
     def take(self, report: wire.Report, orders: wire.Orders, now: float, ip: str) -> list[Worker]:
         """Take in a report; give the workers that have nothing to do.
@@ -51,7 +52,9 @@ class Reports:
         farm = self._farm
         highest = max((max(slot.last, slot.run) for slot in report.workers), default=0)
         farm.on_numbers(max(highest, report.last))
-        load, host = report.load, report.host
+        if report.host is not None:
+            self._hosts[report.node] = report.host
+        load, host = report.load, self._hosts.get(report.node)
         for slot in report.workers:
             worker = farm.on_contact(slot.name, now, ip, report.node)
             farm.on_announce(worker, slot.affinity)
@@ -59,7 +62,7 @@ class Reports:
                 worker.cpu = msgspec.json.encode(load.cpu).decode()
                 worker.free_memory = load.free_memory
                 worker.total_memory = load.total_memory
-            if host is not None:
+            if host is not None and (report.host is not None or not worker.version):
                 farm.on_host(worker, host.hostname, host.os, host.cores, host.memory, host.version)
 
     # --- runs -----------------------------------------------------------------------------
@@ -150,7 +153,7 @@ class Reports:
                     continue  # it was not to begin: it is ended like a run that nobody knows
                 here = run.id in held
                 held.discard(run.id)
-                if not here and run.id <= report.last:
+                if not here and (run.id <= report.last or report.leaving):
                     farm.on_release(run)
                 elif run.recalled or (run.returning and not here):
                     orders.kill.append(run.id)
@@ -158,7 +161,12 @@ class Reports:
                     orders.drop.append(run.id)
                 elif not here:
                     orders.ahead.append(wire.Ahead(alike(farm, report, worker), [start_order(run)]))
-        orders.kill += held
+        orders.kill += [number for number in held if not self._is_its_own(number, report.node)]
+
+    def _is_its_own(self, number: int, node: str) -> bool:
+        """Say whether a run is a node's, whose turn to be told has only not come."""
+        run = self._farm.runs.get(number)
+        return run is not None and run.worker.node == node
 
     # --- workers ---------------------------------------------------------------------------
 

@@ -70,8 +70,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class Plan:
-    """A report to send: `cuts` are still to be read from the outbox into `report.logs`."""
+    """A report to send: `cuts` are still to be read from the outbox into `report.logs`.
+
+    Its answer may take `patience` seconds, beyond the wait that it agrees to.
+    """
 
     number: int
     report: wire.Report
     cuts: list[Cut]
+    patience: float

@@ -58,6 +58,7 @@ class App:
         self._environ = environ
         self._version = version
         self._loop: Loop | None = None
+        self._pausing = False
         self._life: Deferred[None] | None = None
 
     def start(self) -> Deferred[None]:
@@ -77,6 +78,7 @@ class App:
 
     def pause(self, pausing: bool) -> None:
         """Take no job until it is lifted; what runs goes on."""
+        self._pausing = pausing
         if self._loop is not None:
             self._loop.pause(pausing)
 
@@ -121,6 +123,8 @@ class App:
             log.info("%s works for %s", config.name, server)
             link = Link(self._reactor, server, self._version)
             self._loop = Loop(self._reactor, machine, runs, outbox, link, Meter(config.sleep))
+            if self._pausing:
+                self._loop.pause(True)
             try:
                 await self._loop.run()
             finally:

@@ -150,6 +150,9 @@ async def _why_no_server(reactor: Reactor, url: str) -> str:
 async def _ask_for_health(reactor: Reactor, url: str) -> wire.Health:
     response = await Agent(reactor).request(b"GET", f"{url}/health".encode("ascii"))
     if response.code not in (200, 503) or response.length not in range(LONGEST_HEALTH):
+        unread = readBody(response)  # else its connection would stay open
+        unread.addErrback(lambda _: None)
+        unread.cancel()
         raise ServerUnreachable(f"its answer is {response.code}, of {response.length} bytes")
     return msgspec.json.decode(await readBody(response), type=wire.Health)
 

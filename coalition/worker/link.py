@@ -18,9 +18,6 @@ from coalition.worker.reactor import Reactor
 CONNECT_TIME = 10.0
 """Seconds for a connection to be made."""
 
-ANSWER_TIME = 30.0
-"""Seconds a server may take for an answer, beyond the wait that the report agrees to."""
-
 log = logging.getLogger(__name__)
 
 
@@ -37,15 +34,16 @@ class Link:
             {"Content-Type": ["application/json"], "User-Agent": [f"coalition-worker/{version}"]}
         )
 
-    def send(self, report: wire.Report) -> Deferred[wire.Orders]:
+    def send(self, report: wire.Report, patience: float) -> Deferred[wire.Orders]:
         """Return the server's answer to a report.
 
+        It may take `patience` seconds beyond the wait that the report agrees to.
         Fails with ServerUnreachable when none comes in time, or none that a server would give; with
         Refused when the server does not take the report.
         """
         answer = Deferred.fromCoroutine(self._exchange(report))
         clock = cast(Any, self._reactor)
-        return answer.addTimeout(report.wait + ANSWER_TIME, clock, onTimeoutCancel=_give_up)
+        return answer.addTimeout(report.wait + patience, clock, onTimeoutCancel=_give_up)
 
     def close(self) -> Deferred[None]:
         """Close the connections."""

@@ -85,7 +85,7 @@ class Loop:
 
     async def _exchange(self, plan: Plan) -> None:
         try:
-            orders = await self._link.send(self._filled(plan))
+            orders = await self._link.send(self._filled(plan), plan.patience)
             self._note("")
             self._runs.maxlog = orders.maxlog
             self._runs.do(self._machine.on_orders(plan.number, orders, self._reactor.seconds()))

@@ -92,7 +92,9 @@ class Machine:
         """Take over a run of an earlier life of this node; its end is saved already."""
         run = Run(number, worker, size=size, alive=False, code=code, again=again, saved=True)
         run.ended_at = ended_at
+        run.handed_at = 0.0  # it may have been, and the server has to know that it is here
         self._runs.add(run)
+        self._pool.last = max(number, self._pool.last)
         if worker in self._last_run:
             self._last_run[worker] = max(number, self._last_run[worker])
 
@@ -245,7 +247,7 @@ class Machine:
             ahead=[run for run in [*self._runs.handed(), *self._pool] if run not in shown],
             last=self._pool.last,
         )
-        return Plan(number, report, cuts)
+        return Plan(number, report, cuts, self._talk.patience)
 
     def _slots(self, reported: set[int], now: float) -> list[wire.Slot]:
         self._rests.end_some(now)

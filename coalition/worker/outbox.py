@@ -71,6 +71,7 @@ class Outbox:
         Raises OutboxTaken, OutboxUnreadable, OSError.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # the output of one user's jobs is not for another's
         self._folder = folder
         self._place = str(folder)
         self._lock = _locked(folder / "lock")

@@ -10,6 +10,9 @@ from coalition.worker.actions import Cut
 RUN_LIMIT = 256 * 1024
 """Bytes of one run's log in a report, so that a flood of one run leaves room for the others."""
 
+LONGEST_AGO = 1e8
+"""Seconds since the end of a run that a server is told at most, three years."""
+
 
 @dataclass(slots=True)
 class Run:
@@ -44,7 +47,8 @@ class Run:
 
     def end(self, now: float) -> wire.End:
         """Return the end of it that a report tells."""
-        ago = max(0.0, now - self.ended_at)
+        # A clock that was set meanwhile must not make it an end that no server takes.
+        ago = min(max(0.0, now - self.ended_at), LONGEST_AGO)
         return wire.End(self.number, self.code, self.again, self.worker, self.seconds, ago)
 
     def take(self, room: int) -> Cut:

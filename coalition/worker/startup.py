@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from tempfile import TemporaryFile
 from typing import IO
@@ -29,7 +33,7 @@ async def run_startup(reactor: Reactor, text: str, environ: Mapping[str, str]) -
         try:
             code = await in_thread(reactor, process.wait)
         except BaseException:
-            process.terminate()
+            _end(process)
             raise
         output.seek(0)
         for line in output.read().decode("utf-8", "replace").splitlines():
@@ -44,4 +48,14 @@ def _start(text: str, environ: Mapping[str, str], output: IO[bytes]) -> subproce
         stdout=output,
         stderr=subprocess.STDOUT,
         env=dict(environ),
+        start_new_session=True,
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the command and its children at once: worker.py was asked to leave."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)

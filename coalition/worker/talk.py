@@ -14,6 +14,10 @@ WAVE = 0.02
 """Seconds from report to report of a node that has more jobs than workers: what ends meanwhile
 shares a request, and a wait for the disk on both sides."""
 
+SLOWEST_ANSWER = 30.0
+"""Seconds a server may take for an answer, beyond the wait that the report agrees to; less where
+the server's own timeout is short: after a cut, the next try must come before that is over."""
+
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 """Seconds between two tries while the server is away; the pauses double from first to longest."""
@@ -69,6 +73,11 @@ class Talk:
     def longest_wait(self, *, leased: bool) -> float:
         """Return how long the server may hold a report; `leased`: exclusive runs live."""
         return min(self.wait, self.timeout * LEASED) if leased else self.wait
+
+    @property
+    def patience(self) -> float:
+        """How many seconds an answer may take."""
+        return min(SLOWEST_ANSWER, max(1.0, self.timeout / 6))
 
     def promised(self) -> set[str]:
         """Return the workers that reports under way offer: they may be given something."""

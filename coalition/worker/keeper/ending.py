@@ -59,12 +59,13 @@ class Ending:
             self._kill_cgroup()
         found = self._find(run)
         fresh = [one for one in found if one[0] not in run.foreign]
+        reached = not killing
         if killing or not run.asked:
-            _signal(run, fresh, signal.SIGKILL if killing else signal.SIGTERM)
+            reached = _signal(run, fresh, signal.SIGKILL if killing else signal.SIGTERM)
             if killing or not self._adopting:
                 _signal_groups(fresh, signal.SIGKILL if killing else signal.SIGTERM)
             run.asked = True
-        if fresh and self._adopting:
+        if fresh and self._adopting and reached:
             run.fruitless = 0
         elif run.code is not None and self._foreign and not run.foreign:
             run.left = True  # only an earlier run's, which had its remark
@@ -112,15 +113,19 @@ def _press_again(run: Run, now: float, *, killing: bool) -> None:
         run.press_at = now + run.pause
 
 
-def _signal(run: Run, found: list[Found], number: int) -> None:
+def _signal(run: Run, found: list[Found], number: int) -> bool:
+    """Signal processes; say whether any could be."""
+    reached = False
     # Parents first: a shell must not take its child's death for a failure and go on.
     for pid, _ in found:
         try:
             os.kill(pid, number)
+            reached = True
         except ProcessLookupError:
             continue
         except PermissionError:
             run.foreign.add(pid)
+    return reached
 
 
 def _signal_groups(found: list[Found], number: int) -> None:

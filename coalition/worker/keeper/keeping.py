@@ -255,10 +255,14 @@ class Keeper:
                 break
 
     def _extend(self, deadline: float) -> None:
-        if self._run is not None and self._run.lease is not None:
-            self._run.lease = deadline
+        """Move the leases that are not over: an answer may come after a sleep of the computer."""
+        now = boottime()
+        run = self._run
+        if run is not None and run.lease is not None and run.lease > now:
+            run.lease = deadline
         self._queue = [
-            start if start[7] is None else (*start[:7], deadline) for start in self._queue
+            start if start[7] is None or start[7] <= now else (*start[:7], deadline)
+            for start in self._queue
         ]
 
     def _tell(self, message: Message) -> None:
