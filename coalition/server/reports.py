@@ -76,11 +76,11 @@ class Reports:
         if handed is not None and handed.worker.node == report.node:
             if self._logs.trouble is not None:
                 return False
-            if worker is not None and worker.node == report.node:
-                self._take_unasked(handed, worker, end, chunks, orders, now)
-            if handed.id in farm.ahead:  # it was not to begin; it is over all the same
+            if worker is None or worker.node != report.node:
                 farm.on_release(handed)
-        if not self._take_log(end.run, chunks.pop(end.run, []), report.node, orders):
+            elif not self._take_unasked(handed, worker, end, chunks, orders, now):
+                return False
+        elif not self._take_log(end.run, chunks.pop(end.run, []), report.node, orders):
             return False
         run = farm.runs.get(end.run)
         if run is not None and run.worker.node == report.node:
@@ -96,18 +96,24 @@ class Reports:
         chunks: Chunks,
         orders: wire.Orders,
         now: float,
-    ) -> None:
+    ) -> bool:
         """Take the beginning, the log and the end of a run that was handed ahead.
 
-        Its worker may have another by now, or have been given one that it has not received.
+        Its worker may have another by now, or have been given one that it has not received. Say
+        whether the end counts; if something of the log is missing, the run has only begun.
         """
         farm = self._farm
         other = farm.step_aside(worker)
+        taken = True
         if farm.on_begin(run, worker, max(0.0, now - end.ago - end.seconds)):
             whole = self._take_log(run.id, chunks.pop(run.id, []), worker.node, orders)
-            if whole or other is not None:
+            taken = whole or other is not None
+            if taken:
                 self._note_end(run, end, now)
+        else:
+            farm.on_release(run)  # it was not to begin; it is over all the same
         farm.step_back(worker, other)
+        return taken
 
     def _note_end(self, run: Run, end: wire.End, now: float) -> None:
         ended = now - end.ago

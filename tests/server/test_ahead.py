@@ -200,6 +200,20 @@ def test_output_of_a_run_whose_turn_has_not_come_is_asked_for_again(farm: Inside
     assert orders.logs == {run: 0} and orders.kill == []
 
 
+def test_an_end_does_not_count_before_all_of_its_log_has_arrived(farm: Inside) -> None:
+    node = Quick(farm)
+    job = farm.submit()
+    (run,) = numbers(node.tells())
+    ends = [End(node.run), End(run, worker="n-1", seconds=QUICK)]
+    gap = [Chunk(run, 100, b"what was before this is missing")]
+    orders = farm.told(0, ends=ends, logs=gap, last=run)
+    assert (orders.ended, orders.logs) == ([node.run], {run: 0})
+    assert farm.state(job) == "WORKING"
+    whole = [Chunk(run, 0, b"all\n")]
+    assert farm.told(0, ends=ends[1:], logs=whole, last=run).ended == [run]
+    assert farm.state(job) == "FINISHED" and "all\n" in farm.log(job)
+
+
 def test_ends_behind_one_that_cannot_be_taken_wait_for_it(farm: Inside) -> None:
     node = Quick(farm)
     job = farm.submit()
