@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from coalition.core.farm import Farm
 from coalition.errors import BadRequest
 from coalition.server import editing
@@ -28,31 +30,35 @@ async def edit(call: Call) -> object:
 @route("DELETE", "/api/workers")
 async def delete(call: Call) -> object:
     """Forget workers."""
-    return await call.service.order_workers(call.who, Farm.on_delete_workers, call.json(Names))
+    return await _order(call, Farm.on_delete_workers)
 
 
 @route("POST", "/api/startworkers")
 async def start(call: Call) -> object:
     """Let workers take jobs again."""
-    return await call.service.order_workers(call.who, Farm.on_start_workers, call.json(Names))
+    return await _order(call, Farm.on_start_workers)
 
 
 @route("POST", "/api/pauseworkers")
 async def pause(call: Call) -> object:
     """Let workers take no more jobs; what they run goes on."""
-    return await call.service.order_workers(call.who, Farm.on_pause_workers, call.json(Names))
+    return await _order(call, Farm.on_pause_workers)
 
 
 @route("POST", "/api/drainworkers")
 async def drain(call: Call) -> object:
     """Let workers take no more jobs, and leave when what they run is done."""
-    return await call.service.order_workers(call.who, Farm.on_drain_workers, call.json(Names))
+    return await _order(call, Farm.on_drain_workers)
 
 
 @route("POST", "/api/stopworkers")
 async def stop(call: Call) -> object:
     """Let workers take no more jobs, and end what they run."""
-    return await call.service.order_workers(call.who, Farm.on_stop_workers, call.json(Names))
+    return await _order(call, Farm.on_stop_workers)
+
+
+async def _order(call: Call, order: Callable[[Farm, list[str], float], None]) -> object:
+    return await call.service.order_workers(call.who, order, call.json(Names))
 
 
 @route("GET", "/api/affinities")
