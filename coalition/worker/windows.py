@@ -115,9 +115,10 @@ class Processes:
             self._runs[run].open.set()
 
     def lease(self, deadline: float) -> None:
-        """Let all runs that have a lease go on until `deadline`, a time of `boottime`."""
+        """Let all runs whose lease is not over go on until `deadline`, a time of `boottime`."""
+        now = boottime()
         for run in self._runs.values():
-            if run.lease is not None:
+            if run.lease is not None and run.lease > now:
                 run.lease = deadline
 
     async def end_leftover(self, pid: int, started: float, mark: Mark) -> None:
