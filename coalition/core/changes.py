@@ -21,6 +21,7 @@ class Changes:
         "dependencies",
         "dropped_runs",
         "edited_jobs",
+        "endings",
         "finished_runs",
         "jobs",
         "new_jobs",
@@ -40,6 +41,8 @@ class Changes:
         self.begun_runs: dict[int, Run] = {}  # handed ahead; worker, start and state are new
         self.dropped_runs: dict[int, None] = {}  # handed ahead and never begun: rows to delete
         self.finished_runs: dict[int, Run] = {}  # rows to update: state, duration, code
+        # Runs that were taken back and may not be dead: rows to insert, None: to delete.
+        self.endings: dict[int, Run | None] = {}
         self.workers: dict[str, Worker] = {}  # rows to insert or update
         self.deleted_workers: dict[str, None] = {}
         self.affinities: dict[int, str] = {}  # names by number

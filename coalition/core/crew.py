@@ -5,16 +5,16 @@ from __future__ import annotations
 from heapq import heappop, heappush
 
 from coalition.core.affinity import CALL, Line, Words, called, own_lines, parse_lines
-from coalition.core.ahead import Ahead, may_begin
+from coalition.core.ahead import may_begin
 from coalition.core.changes import Changes
+from coalition.core.endings import Endings
 from coalition.core.model import Job, Run, Worker
-from coalition.core.ready import pick, settle
+from coalition.core.ready import pick
 from coalition.core.retrying import may_retry
 from coalition.core.states import (
     ERROR,
     FINISHED,
     LOST,
-    RESERVED,
     STOPPED,
     TERMINATED,
     TIMEOUT,
@@ -26,13 +26,12 @@ from coalition.core.states import (
 from coalition.errors import Refused, UnknownWorker
 
 
-class Crew(Ahead):
+class Crew(Endings):
     """The part of the farm that works: who is there, and who runs what."""
 
     def __init__(self, changes: Changes, worker_timeout: float) -> None:
         """Start without jobs and workers; a worker silent for `worker_timeout` seconds is lost."""
-        super().__init__(changes)
-        self.worker_timeout = worker_timeout
+        super().__init__(changes, worker_timeout)
         self.workers: dict[str, Worker] = {}
         self.runs: dict[int, Run] = {}  # those that go on
         self._deadlines: list[tuple[float, int]] = []  # heap of (time, run number)
@@ -46,18 +45,22 @@ class Crew(Ahead):
             raise UnknownWorker(f"there is no worker {name!r}", name=name)
         return worker
 
-    def on_contact(self, name: str, now: float, ip: str = "", node: str = "") -> Worker:
+    def on_contact(
+        self, name: str, now: float, ip: str = "", node: str = "", session: str = ""
+    ) -> Worker:
         """A worker speaks: it is alive, and made known if it is new."""
         worker = self.workers.get(name)
         if worker is None:
             if not name:
                 raise Refused("a worker needs a name")
             worker = self.workers[name] = Worker(name, now)
+            worker.node = node
+            self.inherit(worker)
             self.changes.deleted_workers.pop(name, None)
             self.changes.workers[name] = worker
         worker.ping_time = now
-        if worker.ip != ip or worker.node != node:
-            worker.ip, worker.node = ip, node
+        if (worker.ip, worker.node, worker.session) != (ip, node, session):
+            worker.ip, worker.node, worker.session = ip, node, session
             self.changes.workers[name] = worker
         if worker.state in (TIMEOUT, "STARTING", TERMINATED):
             self._set_state(worker, WORKING if worker.run else WAITING)
@@ -175,15 +178,6 @@ class Crew(Ahead):
         worker.seen_run = run_id
         return True
 
-    def on_rest(self, worker: Worker) -> None:
-        """Nothing is left of the run that was taken from a worker: its job may go to another."""
-        ending, worker.ending = worker.ending, None
-        if ending is not None:
-            job = ending.job
-            job.claim = None
-            if job.id in self.tree.jobs and job.group is None:
-                settle(job)
-
     def on_idle(self, worker: Worker, now: float, last: int = 0) -> Run | None:
         """A worker says that it has no run: give the one it was sent and has not received.
 
@@ -257,11 +251,17 @@ class Crew(Ahead):
         for worker in self.workers.values():
             if now - worker.ping_time > self.worker_timeout and worker.state in (WAITING, WORKING):
                 self._lost(worker, now)
+        self.forget_deleted(now)
 
     def on_standstill(self, seconds: float) -> None:
         """The server itself stood still: nobody was silent in a time when nobody could be heard."""
-        for worker in self.workers.values():
+        for worker in (*self.workers.values(), *self.deleted.values()):
             worker.ping_time += seconds
+
+    def on_beginning(self, now: float) -> None:
+        """The server has begun: every worker that it knows gets a full timeout to report."""
+        for worker in (*self.workers.values(), *self.deleted.values()):
+            worker.ping_time = now
 
     def watch_deadline(self, job: Job) -> None:
         """A job's time limit was edited: look at its run when that is over."""
@@ -271,7 +271,7 @@ class Crew(Ahead):
     def _timed_out(self, run: Run, now: float) -> None:
         job = run.job
         job.run_done += 1
-        self._revoke(run)
+        self.revoke(run)
         self._close(run, ERROR, now, None)
         self._count_end(run.worker, False)
         self._failed(job, run.duration)
@@ -279,7 +279,7 @@ class Crew(Ahead):
     def _lost(self, worker: Worker, now: float) -> None:
         if worker.run is not None:
             self._take_back(worker.run, LOST, now)
-        self._rest_all(worker)
+        self.rest_all(worker)
         worker.error += 1
         self._set_state(worker, TIMEOUT)
 
@@ -310,33 +310,10 @@ class Crew(Ahead):
         """End a run in a way that does not count as a try: its job waits again."""
         worker = run.worker
         if state == STOPPED:
-            self._revoke(run)
+            self.revoke(run)
         self._close(run, state, now, None)
         self._set_state(worker, WAITING)
         self.tree.requeue(run.job, "give back")
-
-    def _revoke(self, run: Run) -> None:
-        """Take a run from a worker that is alive: it takes a moment until its process is dead.
-
-        Until the worker says so, or is silent for too long, nobody else gets the job: two of its
-        processes would write the same files.
-        """
-        self.revoked[run.id] = run.worker
-        run.worker.ending = run.job.claim = run
-
-    def _drop_claim(self, claim: Run) -> None:
-        """Let go of a run that keeps a job from others; its node is told to end it."""
-        if claim.state == RESERVED:
-            self.revoked[claim.id] = claim.worker
-            self.on_release(claim)
-        else:
-            self.on_rest(claim.worker)
-
-    def _rest_all(self, worker: Worker) -> None:
-        """Nobody waits any more for the word of a worker, on what it had or was handed ahead."""
-        self.on_rest(worker)
-        for run in list(worker.ahead.values()):
-            self._drop_claim(run)
 
     # --- orders about workers ---------------------------------------------------------------
 
@@ -386,11 +363,11 @@ class Crew(Ahead):
             self.changes.workers[worker.name] = worker
 
     def on_delete_workers(self, names: list[str], now: float) -> None:
-        """Forget workers; what they run is given back."""
+        """Forget workers; what they run is given back, and free once it is ended."""
         for worker in self._known(names):
             if worker.run is not None:
                 self._take_back(worker.run, STOPPED, now)
-            self._rest_all(worker)
+            self.part(worker)
             if self.workers.pop(worker.name, None):
                 self.changes.workers.pop(worker.name, None)
                 self.changes.deleted_workers[worker.name] = None

@@ -263,7 +263,7 @@ class Farm(Crew):
                 if one.run is not None:
                     self._take_back(one.run, STOPPED, now)
                 if one.claim is not None:
-                    self._drop_claim(one.claim)
+                    self.drop_claim(one.claim)
             self.tree.forget(job)
             for one in gone:
                 self._note_deleted(one.id)

@@ -52,8 +52,10 @@ def check_runs(crew: Crew) -> None:
     for run in crew.ahead.values():
         assert run.worker.ahead.get(run.id) is run, f"run {run.id} is nobody's"
         assert run.job.claim is run, f"run {run.id} has a job that does not know it"
-        assert crew.workers.get(run.worker.name) is run.worker, f"run {run.id} of a stranger"
-    handed = sum(len(worker.ahead) for worker in crew.workers.values())
+        known = (crew.workers.get(run.worker.name), crew.deleted.get(run.worker.name))
+        assert run.worker in known, f"run {run.id} of a stranger"
+    everybody = (*crew.workers.values(), *crew.deleted.values())
+    handed = sum(len(worker.ahead) for worker in everybody)
     assert handed == len(crew.ahead), "runs handed ahead and what workers have of them differ"
     for worker in crew.workers.values():
         if worker.run is None:

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 from coalition.core.affinity import CALL
 from coalition.core.changes import Changes
 from coalition.core.model import Job, Run, Worker
-from coalition.core.ready import Group
-from coalition.core.states import QUEUED, RESERVED, TERMINATED, WAITING, WORKING, RunState
+from coalition.core.ready import Group, settle
+from coalition.core.states import (
+    QUEUED,
+    RESERVED,
+    STOPPED,
+    TERMINATED,
+    WAITING,
+    WORKING,
+    RunState,
+)
 from coalition.errors import StoreError
 
 if TYPE_CHECKING:
@@ -24,13 +32,15 @@ class Loaded:
     `jobs` are (job, id of its parent or 0, whether it is a group), with all stored fields set and
     standing nowhere in the tree; `dependencies` are (job id, id it depends on); `runs` are those
     that are WORKING or RESERVED: (run number, job id, worker name, start, state); one that is
-    RESERVED has no start yet, 0.
+    RESERVED has no start yet, 0. `endings` are those that were taken back and may not be dead: (run
+    number, job id, worker name, node name).
     """
 
     jobs: Iterable[tuple[Job, int, bool]] = ()
     dependencies: Iterable[tuple[int, int]] = ()
     workers: Iterable[Worker] = ()
     runs: Iterable[tuple[int, int, str, float, RunState]] = ()
+    endings: Iterable[tuple[int, int, str, str]] = ()
     affinities: dict[int, str] = field(default_factory=dict)
     next_job: int = 1
     next_run: int = 1
@@ -52,6 +62,7 @@ def load(farm: Farm, loaded: Loaded) -> None:
         farm.workers[worker.name] = worker
         worker.tags = frozenset({CALL + worker.name, CALL + worker.host} - {CALL})
     _load_runs(farm, loaded)
+    _load_endings(farm, loaded)
     for job in new:
         if job.state == WORKING and job.group is None and job.run is None:
             tree.requeue(job, "give back")
@@ -99,20 +110,43 @@ def _load_runs(farm: Farm, loaded: Loaded) -> None:
         worker = farm.workers.get(worker_name)
         if id in farm.runs or id in farm.ahead:
             continue
-        left = worker is None or worker.state == TERMINATED
-        if state == RESERVED and (job is None or left or job.state not in QUEUED):
-            farm.changes.dropped_runs[id] = None
-            continue
-        if job is None or worker is None:
-            continue
-        run = Run(id, job, worker, start)
-        run.state = state
-        if state == RESERVED and job.state in QUEUED:
+        if state == RESERVED:
+            left = worker is not None and worker.state == TERMINATED
+            if job is None or left or job.state not in QUEUED:
+                farm.changes.dropped_runs[id] = None
+                continue
+            run = Run(id, job, worker or _deleted(farm, worker_name, ""), start)
+            run.state = RESERVED
             farm.hold(run)
-        elif state == WORKING and job.state == WORKING:
-            job.run = worker.run = farm.runs[id] = run
+            if worker is None:
+                farm.on_recall(run)
+        elif job is not None and worker is not None and job.state == WORKING:
+            job.run = worker.run = farm.runs[id] = Run(id, job, worker, start)
             worker.state = WORKING
             farm.watch_deadline(job)
     for worker in farm.workers.values():
         if worker.state == WORKING and worker.run is None:
             worker.state = WAITING
+
+
+def _load_endings(farm: Farm, loaded: Loaded) -> None:
+    for id, job_id, worker_name, node in loaded.endings:
+        job = farm.tree.jobs.get(job_id)
+        worker = farm.workers.get(worker_name)
+        if worker is None or worker.node != node:
+            worker = _deleted(farm, worker_name, node)
+        taken = job is None or job.claim is not None or worker.ending is not None
+        if taken or worker.state == TERMINATED:
+            farm.changes.endings[id] = None
+            continue
+        assert job is not None
+        run = Run(id, job, worker, 0.0)
+        run.state = STOPPED
+        worker.ending = job.claim = run
+        settle(job)
+
+
+def _deleted(farm: Farm, name: str, node: str) -> Worker:
+    worker = farm.deleted.setdefault(name, Worker(name, 0.0))
+    worker.node = worker.node or node
+    return worker

@@ -169,6 +169,7 @@ class Worker:
         "ping_time",
         "run",
         "seen_run",
+        "session",
         "start_time",
         "state",
         "tags",
@@ -182,6 +183,7 @@ class Worker:
         self.start_time = start_time
         self.ip = ""
         self.node = ""  # name of the node that speaks for it; empty for protocol 1
+        self.session = ""  # of the node: another one for each life of worker.py
         self.affinity = ""  # lines separated by newlines
         self.lines: tuple[Line, ...] = ()
         self.tags: Words = frozenset({CALL + name})  # words that it has by itself

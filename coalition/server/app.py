@@ -73,9 +73,7 @@ class App:
                 farm.load(loading.load(connection))
         finally:
             gc.enable()
-        now = self._clock.seconds()
-        for worker in farm.workers.values():
-            worker.ping_time = now
+        farm.on_beginning(self._clock.seconds())
         farm.check_invariants()
         log.info("%d jobs and %d workers loaded", len(farm.tree.jobs), len(farm.workers))
 

@@ -58,6 +58,7 @@ def load(connection: Connection) -> Loaded:
         dependencies=links,
         workers=_workers(connection),
         runs=[*_current_runs(connection, jobs), *_reserved_runs(connection, jobs)],
+        endings=_endings(connection),
         affinities={int(id): name for id, name in reading.affinities(connection).items()},
         next_job=_next(connection, "jobs", table.id),
         next_run=_next(connection, "runs", schema.runs.c.id),
@@ -199,7 +200,7 @@ def _workers(connection: Connection) -> list[Worker]:
     question = select(
         table.name, table.start_time, table.node, table.ip, table.state, table.finished,
         table.error, table.last_job, table.active, table.draining, table.host, table.os,
-        table.cores, table.memory, table.version,
+        table.cores, table.memory, table.version, table.session,
     ).order_by(table.name)  # fmt: skip
     workers = []
     for row in fetch(connection, question):
@@ -207,7 +208,8 @@ def _workers(connection: Connection) -> list[Worker]:
         worker.node, worker.ip, worker.state, worker.finished = row[2:6]
         worker.error, worker.last_job = row[6:8]
         worker.active, worker.draining = bool(row[8]), bool(row[9])
-        worker.host, worker.os, worker.cores, worker.memory, worker.version = row[10:]
+        worker.host, worker.os, worker.cores, worker.memory, worker.version = row[10:15]
+        worker.session = row[15]
         worker.affinity = "\n".join(lines.get(worker.name, ()))
         worker.lines = parse_lines(worker.affinity)
         workers.append(worker)
@@ -241,6 +243,12 @@ def _reserved_runs(connection: Connection, jobs: Iterable[StoredJob]) -> list[St
     found = _open_runs(connection, schema.runs.c.start == NOT_BEGUN, RESERVED)
     delete_rows(connection, schema.runs, "id", [id for id, job, *_ in found if job not in there])
     return [run for run in found if run[1] in there]
+
+
+def _endings(connection: Connection) -> list[tuple[int, int, str, str]]:
+    table = schema.endings.c
+    rows = fetch(connection, select(table.id, table.job_id, table.worker, table.node))
+    return [(id, job, worker, node) for id, job, worker, node in rows]
 
 
 def _open_runs(

@@ -70,10 +70,14 @@ def find_title(connection: Connection, title: str) -> int | None:
     return _first(connection, and_(schema.jobs.c.title == title, _visible()))
 
 
+WORKER_COLUMNS = [column for column in schema.workers.c if column.name != "session"]
+"""Not the session: who knows it could speak for the node."""
+
+
 def workers(connection: Connection) -> list[Shown]:
     """Give all workers by name; `affinity` holds their lines, separated by newlines."""
     lines = worker_lines(connection)
-    rows = connection.execute(select(schema.workers).order_by(schema.workers.c.name))
+    rows = connection.execute(select(*WORKER_COLUMNS).order_by(schema.workers.c.name))
     return [
         {
             **row,

@@ -126,6 +126,7 @@ workers = Table(
     _added("memory", Number, "0"),
     _added("version", Name, "''"),
     _added("draining", SmallInteger, "0"),
+    _added("session", Name, "''"),
     **OPTIONS,
 )
 
@@ -157,6 +158,17 @@ runs = Table(
     Column("code", Number),
     **OPTIONS,
 )
+
+endings = Table(
+    "Endings",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),
+    _column("job_id", Number),
+    _column("worker", Name),
+    _column("node", Name),
+    **OPTIONS,
+)
+"""Runs that were taken from their workers, which have not said yet that nothing is left of them."""
 
 affinities = Table(
     "Affinities",

@@ -39,10 +39,12 @@ RUN_END_COLUMNS = ("state", "duration", "code", "id")
 
 WORKER_COLUMNS = (
     "name", "node", "start_time", "ip", "state", "finished", "error", "last_job", "current_event",
-    "active", "host", "os", "cores", "memory", "version", "draining",
+    "active", "host", "os", "cores", "memory", "version", "draining", "session",
 )  # fmt: skip
 
 DEPENDENCY_COLUMNS = ("job_id", "dependency")
+
+ENDING_COLUMNS = ("id", "job_id", "worker", "node")
 
 SUBMISSION_COLUMNS = ("id", "first_job", "last_job")
 
@@ -69,6 +71,8 @@ class Batch:
     begun_runs: list[Row] = field(default_factory=list)
     dropped_runs: list[int] = field(default_factory=list)
     ended_runs: list[Row] = field(default_factory=list)
+    endings: list[Row] = field(default_factory=list)
+    finished_endings: list[int] = field(default_factory=list)
     workers: list[Row] = field(default_factory=list)
     worker_affinities: dict[str, str] = field(default_factory=dict)
     deleted_workers: list[str] = field(default_factory=list)
@@ -128,6 +132,12 @@ def _take_runs(batch: Batch, changes: Changes) -> None:
         if id not in new and id not in begun
     ]
     batch.dropped_runs = [id for id in gone if id not in new]
+    for id, ending in changes.endings.items():
+        if ending is None:
+            batch.finished_endings.append(id)
+        else:
+            worker = ending.worker
+            batch.endings.append((id, ending.job_id, worker.name, worker.node))
     batch.last_run = max(new, default=0)
 
 
@@ -177,6 +187,7 @@ def _worker_row(worker: Worker) -> Row:
         worker.name, worker.node, worker.start_time, worker.ip, worker.state, worker.finished,
         worker.error, worker.last_job, NO_RUN if run is None else run.id, worker.active,
         worker.host, worker.os, worker.cores, worker.memory, worker.version, worker.draining,
+        worker.session,
     )  # fmt: skip
 
 
@@ -193,6 +204,8 @@ def write(store: Store, batch: Batch) -> None:
         database.update(connection, schema.runs, RUN_BEGIN_COLUMNS, batch.begun_runs)
         database.update(connection, schema.runs, RUN_END_COLUMNS, batch.ended_runs)
         delete_rows(connection, schema.runs, "id", batch.dropped_runs)
+        database.insert(connection, schema.endings, ENDING_COLUMNS, batch.endings)
+        delete_rows(connection, schema.endings, "id", batch.finished_endings)
         _write_workers(store, connection, batch)
         _write_affinities(connection, batch.affinities)
         raise_counter(connection, "jobs", batch.last_job)

@@ -145,7 +145,9 @@ class FarmMachine(RuleBasedStateMachine):
     def begin(self, index: int, number: int) -> None:
         run = [*self.farm.ahead.values()][index % len(self.farm.ahead)]
         worker = self.farm.on_contact(f"w{number}", self.now)
-        runs = worker.run is None and not run.recalled and is_startable(run.job)
+        # What it was given itself and has not received is taken back.
+        free = worker.run is None or worker.seen_run != worker.run.id
+        runs = free and not run.recalled and is_startable(run.job)
         assert self.farm.on_begin(run, worker, self.now) == runs
         assert (worker.run is run) == runs
 
@@ -162,7 +164,8 @@ class FarmMachine(RuleBasedStateMachine):
             best = slow_pick(self.farm, run.worker)
             if not run.recalled:
                 assert is_startable(run.job)
-                assert best is None or not comes_before(best, run.job, run.worker)
+                first = best is None or not comes_before(best, run.job, run.worker)
+                assert first or run.returning
 
     @precondition(lambda self: self.farm.runs)
     @rule(index=INDEX, code=st.integers(0, 1))
@@ -170,6 +173,16 @@ class FarmMachine(RuleBasedStateMachine):
         run = [*self.farm.runs.values()][index % len(self.farm.runs)]
         assert self.farm.on_end(run.worker, run.id, code, self.now)
         assert not self.farm.on_end(run.worker, run.id, code, self.now)
+
+    @rule(number=st.integers(0, 2))
+    def rest(self, number: int) -> None:
+        self.farm.on_rest(self.farm.on_contact(f"w{number}", self.now))
+
+    @precondition(lambda self: self.farm.runs)
+    @rule(index=INDEX)
+    def seen(self, index: int) -> None:
+        run = [*self.farm.runs.values()][index % len(self.farm.runs)]
+        assert self.farm.on_seen(run.worker, run.id)
 
     @rule(number=st.integers(0, 2), last=st.sampled_from([0, 0, 10]))
     def idle(self, number: int, last: int) -> None:
@@ -225,6 +238,16 @@ class FarmMachine(RuleBasedStateMachine):
     def edit_worker(self, number: int, affinity: str, active: bool) -> None:
         edit: dict[str, object] = {"affinity": affinity, "active": active}
         self.farm.on_edit_workers({f"w{number}": edit}, self.now)
+
+    @rule(number=st.integers(0, 2))
+    def delete_worker(self, number: int) -> None:
+        """Its node does not know, and speaks on as before."""
+        name = f"w{number}"
+        old = self.farm.on_contact(name, self.now)
+        had = {run.job for run in [old.run, old.ending] if run is not None}
+        self.farm.on_delete_workers([name], self.now)
+        new = self.farm.on_contact(name, self.now)
+        assert {run.job for run in [new.ending] if run is not None} == had
 
     @invariant()
     def everything_is_consistent(self) -> None:

@@ -224,5 +224,30 @@ def test_a_worker_that_is_stopped_or_deleted_gives_its_job_back(order: object) -
 
     assert (job.state, job.run_done, made.state) == ("WAITING", 0, "STOPPED")
     assert f.revoked == {made.id: w}
-    f.on_rest(w)
+    assert run(f, worker(f, "other")) is None, "its process may not be dead"
+    f.on_rest(worker(f))
     assert run(f, worker(f, "other")) is job
+
+
+def test_what_a_deleted_worker_had_is_free_once_it_has_been_silent_for_too_long() -> None:
+    f = farm()
+    job = submit(f)
+    begun(f, worker(f))
+    f.on_delete_workers(["w"], NOW)
+    other = worker(f, "other")
+    f.on_tick(NOW + 59)
+    assert f.on_pick(other, NOW) is None
+    f.on_tick(NOW + 61)
+
+    taken = f.on_pick(other, NOW)
+    assert taken is not None and taken.job is job
+    assert f.deleted == {}
+
+
+def test_a_worker_of_another_node_does_not_free_what_a_deleted_one_of_its_name_had() -> None:
+    f = farm()
+    submit(f)
+    begun(f, f.on_contact("w", NOW, node="here"))
+    f.on_delete_workers(["w"], NOW)
+    f.on_rest(f.on_contact("w", NOW, node="there"))
+    assert f.on_pick(worker(f, "other"), NOW) is None

@@ -94,8 +94,7 @@ class Inside:
         self.farm = Farm(Changes(), timeout)
         with store.writing() as connection:
             self.farm.load(loading.load(connection))
-        for worker in self.farm.workers.values():
-            worker.ping_time = NOW
+        self.farm.on_beginning(NOW)
         self.store = store
         self.stopped: list[Failure] = []
         self.logs = JobLogs(folder / "logs", maxlog)

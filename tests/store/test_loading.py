@@ -160,6 +160,16 @@ def test_what_was_handed_ahead_for_a_job_that_is_gone_is_forgotten(store: Store)
     assert (stored_runs(store), load_all(store).next_run) == ([], 3)
 
 
+def test_runs_that_are_being_ended_are_known_until_they_are(store: Store) -> None:
+    job, other = make_job(1), make_job(2)
+    runs = [make_run(1, job, state="STOPPED"), make_run(2, other, "sun-2", state="ERROR")]
+    runs[0].worker.node = "sun"
+    save(store, new_jobs=[job, other], new_runs=runs, endings=dict(enumerate(runs, 1)))
+    assert load_all(store).endings == [(1, 1, "sun-1", "sun"), (2, 2, "sun-2", "")]
+    save(store, endings={1: None})
+    assert load_all(store).endings == [(2, 2, "sun-2", "")]
+
+
 def test_runs_left_open_by_nobody_are_closed_as_lost(store: Store) -> None:
     idle, busy = make_job(1), make_job(2, state="WORKING")
     worker = make_worker("sun-1")

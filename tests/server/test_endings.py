@@ -1,0 +1,77 @@
+"""A run that was taken back keeps its job from others until its process is gone, whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coalition.core.farm import Farm
+from coalition.server.auth import NOBODY
+from tests.server.builders import Inside, inside
+
+
+def delete_worker(farm: Inside) -> None:
+    farm.do(farm.service.order_workers(NOBODY, Farm.on_delete_workers, ["n-1"]))
+
+
+def reset_job(farm: Inside) -> None:
+    farm.order(Farm.on_reset, 1)
+
+
+@pytest.mark.parametrize("order", [delete_worker, reset_job])
+def test_the_job_of_a_run_that_is_being_ended_waits_for_that(farm: Inside, order: object) -> None:
+    farm.submit()
+    run = farm.started().run
+    order(farm)  # type: ignore[operator]
+    assert farm.told(0, node="other").start == []
+    assert farm.told(run).kill == [run]
+    assert farm.told(0, node="other").start == []
+    farm.told(0, leaving=True)
+
+    assert [start.job for start in farm.told(0, node="other").start] == [1]
+
+
+@pytest.mark.parametrize("order", [delete_worker, reset_job])
+def test_so_it_does_across_a_restart_of_the_server(tmp_path: Path, order: object) -> None:
+    with inside(tmp_path) as farm:
+        farm.submit()
+        run = farm.started().run
+        order(farm)  # type: ignore[operator]
+    with inside(tmp_path) as farm:
+        assert farm.told(0, node="other").start == []
+        assert farm.told(run, last=run).kill == [run]
+    with inside(tmp_path) as farm:
+        assert farm.told(0, node="other").start == []
+        farm.told(0)
+        farm.told(0, leaving=True)
+        assert [start.job for start in farm.told(0, node="other").start] == [1]
+
+
+@pytest.mark.parametrize("order", [delete_worker, reset_job])
+def test_a_node_that_does_not_come_back_is_given_up_after_its_timeout(
+    tmp_path: Path, order: object
+) -> None:
+    with inside(tmp_path) as farm:
+        farm.submit()
+        farm.started()
+        order(farm)  # type: ignore[operator]
+    with inside(tmp_path, timeout=60) as farm:
+        farm.pass_time(59)
+        assert farm.told(0, node="other").start == []
+        farm.pass_time(2)
+        assert [start.job for start in farm.told(0, node="other").start] == [1]
+
+
+def test_what_was_handed_ahead_to_a_deleted_worker_waits_for_its_node(tmp_path: Path) -> None:
+    with inside(tmp_path) as farm:
+        farm.told(0)
+        job = farm.submit()
+        run = farm.farm.on_reserve(farm.farm.workers["n-1"], farm.clock.seconds())
+        assert run is not None
+        delete_worker(farm)
+    with inside(tmp_path) as farm:
+        assert farm.told(0, node="other").start == []
+        assert farm.told(0, ahead=[run.id], last=run.id).kill == [run.id]
+        farm.told(0, last=run.id, leaving=True)
+        assert [start.job for start in farm.told(0, node="other").start] == [job]
