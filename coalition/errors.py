@@ -86,6 +86,12 @@ class UnknownDependency(Unknown):
     code = "unknown_dependency"
 
 
+class NameTaken(Refused):
+    """Another node has this name."""
+
+    code = "name_taken"
+
+
 class NotAGroup(Refused):
     """A job that has run or is running cannot become a group."""
 
@@ -108,6 +114,12 @@ class Unavailable(CoalitionError):
     """The server cannot do this at the moment; try again."""
 
     code = "unavailable"
+
+
+class LogUnusable(CoalitionError):
+    """The file of a job's log cannot be read or written; somebody has to mend that."""
+
+    code = "log_unusable"
 
 
 class NotDurable(Unavailable):

@@ -184,6 +184,9 @@ class Report(Struct, omit_defaults=True):
     """Seconds the node agrees to wait for news; 0 asks for an answer at once."""
     session: str = ""
     """Random, and another one whenever the node's process is started."""
+    previous: str = ""
+    """The session before this one, as the node's own folder has it: it shows that this is not another
+    computer with the same name."""
     number: Count = 0
     """Counts the reports of a session: one that was overtaken by a later one is passed over."""
     leaving: bool = False

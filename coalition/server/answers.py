@@ -23,6 +23,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     file: tuple[str, int, int] | None = None  # path, offset and length of a file to send as body
     as_json: bool = False  # the file is sent as a JSON text, piece by piece
+    remark: str = ""  # a last line of that text
 
 
 STATUS: dict[type[errors.CoalitionError], int] = {
@@ -33,6 +34,7 @@ STATUS: dict[type[errors.CoalitionError], int] = {
     errors.UnknownWorker: 404,
     errors.Unknown: 404,
     errors.Cycle: 409,
+    errors.NameTaken: 409,
     errors.NotAGroup: 409,
     errors.IllegalMove: 409,
     errors.BadRequest: 400,
@@ -41,6 +43,7 @@ STATUS: dict[type[errors.CoalitionError], int] = {
     errors.Refused: 400,
     errors.Unavailable: 503,
     errors.StoreUnavailable: 503,
+    errors.LogUnusable: 503,
     errors.CoalitionError: 500,
 }
 """The one table from exceptions to statuses; a class that is missing has its parent's."""

@@ -11,6 +11,8 @@ from coalition import wire
 from coalition.core.affinity import Line
 from coalition.core.farm import Farm
 from coalition.core.model import Worker
+from coalition.core.states import TERMINATED
+from coalition.errors import NameTaken
 from coalition.server.joblog import JobLogs
 from coalition.server.reports import Reports, alike, start_order
 from coalition.server.slices import Clock, later
@@ -24,6 +26,14 @@ HORIZON = 0.06
 """Seconds of work that a node is handed ahead of its idle workers: what it ends between a report
 and the answer, and a little more."""
 
+SILENCE = 5.0
+"""Seconds without a request after which nobody speaks for a node any more: one that is at work is
+silent for a second at most. Workers of protocol 1 are for two."""
+
+RETURN = 10.0
+"""Seconds in which the nodes that a server knew have spoken again after it was started: they try at
+least every ten."""
+
 MOST_AHEAD = 128
 """Jobs that are handed ahead to a node at most."""
 
@@ -34,17 +44,29 @@ NEWEST = 0.2
 class Node:
     """A worker.py process: its held request and the orders that gather for it."""
 
-    __slots__ = ("held", "idle", "number", "orders", "pace", "session", "tags", "timer")
+    __slots__ = (
+        "asking", "heard", "held", "host", "idle", "number", "orders", "pace", "session", "tags",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.session = ""
+    def __init__(self, heard: float, session: str = "") -> None:
+        self.asking = 0  # requests that are not answered
+        self.heard = heard
+        self.session = session
+        self.host: wire.Host | None = None
         self.number = -1
         self.held: Deferred[None] | None = None
-        self.timer: object | None = None
         self.orders = wire.Orders()
         self.idle: list[Worker] = []  # those a held request offers
         self.tags: frozenset[str] = frozenset()  # by which jobs can call its workers
         self.pace = 0.0  # seconds that its runs took of late, 0 before any has ended
+
+    def at_work(self, now: float) -> bool:
+        """Say whether a worker.py speaks for this node."""
+        return bool(self.session) and (self.asking > 0 or now - self.heard < SILENCE)
+
+    def is_of(self, report: wire.Report) -> bool:
+        """Say whether a report is of the worker.py that spoke last, or of what came after that."""
+        return self.session in (report.session, report.previous)
 
     def note_pace(self, ends: list[wire.End]) -> None:
         """Learn from the runs that have ended how long those to come will take."""
@@ -75,7 +97,12 @@ class Nodes:
         self._reports = Reports(farm, logs)
         self._saved = saved
         self._maxlog = maxlog
-        self._nodes: dict[str, Node] = {}
+        back = clock.seconds() + RETURN
+        self._nodes = {
+            worker.node: Node(back, worker.session)
+            for worker in farm.workers.values()
+            if worker.node and worker.state != TERMINATED
+        }
         # Idle workers that wait, by their affinity lines: one failed pick speaks for all of a kind.
         self._waiting: dict[tuple[Line, ...], dict[str, Worker]] = {}
         # The same by the words by which a job can call them.
@@ -86,13 +113,24 @@ class Nodes:
 
     async def report(self, report: wire.Report, ip: str, now: float) -> wire.Orders:
         """Take in a report, and give its node's orders when there are some or the wait is over."""
-        node = self._nodes.setdefault(report.node, Node())
+        self._check_names(report, now)
+        node = self._nodes.setdefault(report.node, Node(now))
+        node.asking += 1
+        try:
+            return await self._report(node, report, ip, now)
+        finally:
+            node.asking -= 1
+            node.heard = self._clock.seconds()
+
+    async def _report(self, node: Node, report: wire.Report, ip: str, now: float) -> wire.Orders:
         if node.session == report.session and report.number < node.number:
             return self._new_orders()
-        node.session, node.number = report.session, report.number
         self._wake(node)
+        leaves = report.leaving and not any(slot.run for slot in report.workers)
+        node.session, node.number = "" if leaves else report.session, report.number
+        node.host = report.host or node.host
         orders = node.orders = self._new_orders()
-        idle = self._reports.take(report, orders, now, ip)
+        idle = self._reports.take(report, node.host, orders, now, ip)
         orders.drain = self._draining(report.workers)
         node.note_pace(report.ends)
         node.tags = self._tags(report)
@@ -107,6 +145,27 @@ class Nodes:
         elif self._logs.trouble is not None and _is_missing(report, orders):
             await later(self._clock, FULL_DISK)
         return orders
+
+    # --- who may speak for a name -------------------------------------------------------------
+
+    def _check_names(self, report: wire.Report, now: float) -> None:
+        """Refuse to listen to two computers of one name by turns: each would lose what it runs."""
+        node = self._nodes.get(report.node)
+        same = node is None or not node.at_work(now) or node.is_of(report)
+        for slot in report.workers:
+            worker = self._farm.workers.get(slot.name)
+            if worker is None or (same and worker.node == report.node):
+                continue
+            if self.at_work(worker, now):
+                other = f"another worker {slot.name!r} is at work at {worker.ip}"
+                raise NameTaken(f"{other}: give this one a name of its own", name=slot.name)
+
+    def at_work(self, worker: Worker, now: float) -> bool:
+        """Say whether somebody speaks for a worker."""
+        if not worker.node:
+            return now - worker.ping_time < SILENCE
+        node = self._nodes.get(worker.node)
+        return node is not None and node.at_work(now)
 
     def _new_orders(self) -> wire.Orders:
         timeout = self._farm.worker_timeout
@@ -242,11 +301,19 @@ class Nodes:
 
     def refresh(self, names: Iterable[str]) -> None:
         """Workers were edited, started or deleted: their nodes ask again."""
+        if not self._farm.workers.keys() >= set(names):
+            self._forget_nodes()
         for name in names:
             worker = self._farm.workers.get(name)
             for node in [self._nodes.get(worker.node)] if worker is not None else self._holding():
                 if node is not None:
                     self._wake(node)
+
+    def _forget_nodes(self) -> None:
+        left = {worker.node for worker in self._farm.workers.values()}
+        for name in self._nodes.keys() - left:
+            if self._nodes[name].held is None:
+                del self._nodes[name]
 
     def _holding(self) -> list[Node]:
         return [node for node in self._nodes.values() if node.held is not None]

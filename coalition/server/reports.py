@@ -20,15 +20,21 @@ class Reports:
         """Bring what is said to a farm and its logs."""
         self._farm = farm
         self._logs = logs
-        self._hosts: dict[str, wire.Host] = {}  # by node
 
-    def take(self, report: wire.Report, orders: wire.Orders, now: float, ip: str) -> list[Worker]:
-        """Take in a report; give the workers that have nothing to do.
+    def take(
+        self,
+        report: wire.Report,
+        host: wire.Host | None,
+        orders: wire.Orders,
+        now: float,
+        ip: str,
+    ) -> list[Worker]:
+        """Take in a report of a node on `host`; give the workers that have nothing to do.
 
         Runs go by their order on the node: what was handed ahead begins before its log and its end
         count, and after the end of the run that its worker had before.
         """
-        self._greet(report, now, ip)
+        self._greet(report, host, now, ip)
         chunks: Chunks = {}
         for chunk in report.logs:
             chunks.setdefault(chunk.run, []).append(chunk)
@@ -48,15 +54,13 @@ class Reports:
         self._look_at_ahead(report, stalled, orders)
         return self._take_slots(report, workers, orders, now)
 
-    def _greet(self, report: wire.Report, now: float, ip: str) -> None:
+    def _greet(self, report: wire.Report, host: wire.Host | None, now: float, ip: str) -> None:
         farm = self._farm
         highest = max((max(slot.last, slot.run) for slot in report.workers), default=0)
         farm.on_numbers(max(highest, report.last))
-        if report.host is not None:
-            self._hosts[report.node] = report.host
-        load, host = report.load, self._hosts.get(report.node)
+        load = report.load
         for slot in report.workers:
-            worker = farm.on_contact(slot.name, now, ip, report.node)
+            worker = farm.on_contact(slot.name, now, ip, report.node, report.session)
             farm.on_announce(worker, slot.affinity)
             if load is not None:
                 worker.cpu = msgspec.json.encode(load.cpu).decode()
@@ -224,7 +228,9 @@ def _unseen(worker: Worker, slot: wire.Slot) -> int:
     it, and only what it says after that means that it has nothing.
     """
     ending = worker.ending
-    if ending is None or slot.last >= ending.id or worker.seen_run == ending.id or ending.recalled:
+    if ending is None or ending.recalled:
+        return 0
+    if ending.id <= max(slot.last, slot.run) or worker.seen_run == ending.id:
         return 0
     ending.recalled = True
     return ending.id

@@ -18,13 +18,13 @@ from coalition import wire
 from coalition.core.farm import Farm
 from coalition.core.loading import Loaded
 from coalition.core.submission import Submission
-from coalition.errors import BadRequest, Unavailable, UnknownJob, UnknownParent
+from coalition.errors import Unavailable, UnknownJob, UnknownParent
 from coalition.server import answers
 from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
 from coalition.server.nodes import Nodes
-from coalition.server.reports import start_order
+from coalition.server.protocol1 import Load, Protocol1
 from coalition.server.slices import Clock, in_slices
 from coalition.server.submitting import Wanted, is_id
 from coalition.store import loading, reading
@@ -62,6 +62,7 @@ class Service:
         self.journal = journal
         self.logs = logs
         self.nodes = nodes
+        self._protocol1 = Protocol1(farm, logs, nodes)
         self._read_store = read
         self._loading = DeferredLock()
         self._hidden: list[tuple[int, int]] = []  # ids of submissions still being written
@@ -265,10 +266,10 @@ class Service:
             await self.job(who, id)
         return await self._read(reading.children_dependencies, id)
 
-    async def log_path(self, who: Who, id: int) -> str:
-        """Give the file of a job's log, which need not exist."""
+    async def log_file(self, who: Who, id: int) -> tuple[str, int, str]:
+        """Give what JobLogs.look() says of a job's log."""
         await self.job(who, id)
-        return self.logs.path(id)
+        return self.logs.look(id)
 
     async def events(
         self, who: Who, job: int, worker: str, howlong: float | None
@@ -333,47 +334,21 @@ class Service:
         self._check_open()
         return await self.nodes.report(report, ip, self._now())
 
-    async def pick(self, name: str, ip: str, load: tuple[str, int, int]) -> wire.Start | None:
-        """Protocol 1: a worker wants a job. What it had is not running any more."""
+    async def pick(self, name: str, ip: str, load: Load) -> wire.Start | None:
+        """Protocol 1: see coalition.server.protocol1."""
         self._check_open()
-        worker = self._contact(name, ip, load)
-        now = self._now()
-        if worker.run is not None:
-            self.farm.on_give_back(worker, worker.run.id, now)
-        run = self.farm.on_pick(worker, now)
-        return await self._saved(start_order(run) if run is not None else None)
+        return await self._saved(self._protocol1.pick(name, ip, load, self._now()))
 
-    async def heartbeat(
-        self, name: str, ip: str, load: tuple[str, int, int], job: int, log: bytes
-    ) -> bool:
-        """Protocol 1: a worker executes a job and sends what it wrote; False: end it."""
+    async def heartbeat(self, name: str, ip: str, load: Load, job: int, written: bytes) -> bool:
+        """Protocol 1: see coalition.server.protocol1."""
         self._check_open()
-        worker = self._contact(name, ip, load)
-        run = worker.run
-        if run is None or run.job_id != job:
-            return False
-        if log:
-            _, progress, local = self.logs.append(run, None, log)
-            self.farm.on_progress(run, progress, local)
-        return True
+        return self._protocol1.heartbeat(name, ip, load, job, written, self._now())
 
     async def end(self, name: str, ip: str, job: int, code: int) -> None:
-        """Protocol 1: a worker's job has ended; one that is not its job changes nothing."""
+        """Protocol 1: see coalition.server.protocol1."""
         self._check_open()
-        worker = self._contact(name, ip, None)
-        if worker.run is not None and worker.run.job_id == job:
-            self.farm.on_end(worker, worker.run.id, code, self._now())
-        elif worker.ending is not None and worker.ending.job_id == job:
-            self.farm.on_rest(worker)
+        self._protocol1.end(name, ip, job, code, self._now())
         await self._saved(None)
-
-    def _contact(self, name: str, ip: str, load: tuple[str, int, int] | None) -> Any:
-        if not 0 < len(name) <= wire.LONGEST_NAME:
-            raise BadRequest("hostname must have 1 to 255 characters", field="hostname")
-        worker = self.farm.on_contact(name, self._now(), ip)
-        if load is not None:
-            worker.cpu, worker.free_memory, worker.total_memory = load
-        return worker
 
 
 def _add_pings(jobs: list[dict[str, Any]], pings: Mapping[str, float]) -> None:

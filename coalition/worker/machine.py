@@ -13,22 +13,11 @@ from random import Random
 from coalition import wire
 from coalition.worker.actions import Action, Begin, Drop, EndTree, Extend, Forget, Plan, Save
 from coalition.worker.held import Held
+from coalition.worker.leaving import Leaving
 from coalition.worker.pool import PATIENCE, Pool
 from coalition.worker.rests import Rests
 from coalition.worker.run import Run
 from coalition.worker.talk import FLIGHTS, Flight, Talk
-
-GOODBYE_TIME = 5.0
-"""Seconds that an idle node which leaves waits for the server to hear of it."""
-
-DELIVERY_TIME = 60.0
-"""Seconds that a node which leaves tries to deliver results; then they stay in the outbox."""
-
-ABORT_TIME = 10.0
-"""The same after the second signal."""
-
-KILL_TIME = 5.0
-"""Seconds after the second signal in which the jobs must be gone; more than a tree's grace time."""
 
 MARGIN = 5.0
 """Seconds before the server gives up on a silent worker in which an exclusive run is ended; of a
@@ -53,10 +42,10 @@ class Machine:
         With `exclusive` all runs are, whatever their jobs say.
         """
         self.node = node
-        self.leaving = False
         self._affinity = affinity
         self._exclusive = exclusive
         self._talk = Talk(sleep, random)
+        self._previous = ""
         self._pool = Pool()
         self._last_run = dict.fromkeys(workers, 0)
         self._rests = Rests(random)
@@ -66,13 +55,22 @@ class Machine:
         self._host: wire.Host | None = None
         self._host_told = False
         self._unwanted: deque[int] = deque(maxlen=100)
-        self._aborting = False
-        self._leave_by: float | None = None
+        self._leaving = Leaving()
 
     @property
     def workers(self) -> list[str]:
         """The names of the workers."""
         return list(self._last_run)
+
+    @property
+    def session(self) -> str:
+        """The name of this life of the node."""
+        return self._talk.session
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the node is to leave."""
+        return self._leaving.begun
 
     @property
     def away(self) -> bool:
@@ -97,6 +95,10 @@ class Machine:
         self._pool.last = max(number, self._pool.last)
         if worker in self._last_run:
             self._last_run[worker] = max(number, self._last_run[worker])
+
+    def on_previous(self, session: str) -> None:
+        """Note the session of this node's life before this one."""
+        self._previous = session
 
     def on_host(self, host: wire.Host) -> None:
         """Note what the node is: the server is told now and after every outage."""
@@ -168,7 +170,7 @@ class Machine:
         """Leave: the first time when the running jobs are done, the second time without them."""
         if self.leaving:
             return self._abort(now)
-        self.leaving = self._talk.urgent = True
+        self._leaving.begun = self._talk.urgent = True
         actions = self._drop_ahead()
         self._note_leaving(now)
         return actions
@@ -179,11 +181,9 @@ class Machine:
         return self._drop(self._runs.queued())
 
     def _abort(self, now: float) -> list[Action]:
-        if self._aborting:
+        if self._leaving.at_once:
             return []
-        self._aborting = True
-        leave_by = now + ABORT_TIME + (KILL_TIME if self._runs.any_alive() else 0)
-        self._leave_by = min(leave_by, self._leave_by or leave_by)
+        self._leaving.hurry(now, alive=self._runs.any_alive())
         actions: list[Action] = []
         for run in self._runs:
             if run.alive and not run.killed:
@@ -194,15 +194,14 @@ class Machine:
     def _note_leaving(self, now: float) -> None:
         if self.leaving and not self._runs.any_alive():
             self._talk.urgent = True
-            patience = DELIVERY_TIME if self._runs else GOODBYE_TIME
-            self._leave_by = now + (ABORT_TIME if self._aborting else patience)
+            self._leaving.note_idle(now, results=bool(self._runs))
 
     def finished(self, now: float) -> bool:
         """Say whether the node may go: all is said, or the time for it is over."""
-        if not self.leaving or (self._runs.any_alive() and not self._aborting):
+        if not self.leaving or (self._runs.any_alive() and not self._leaving.at_once):
             return False
         delivered = not self._runs and self._talk.said_goodbye
-        return delivered or (self._leave_by is not None and now >= self._leave_by)
+        return delivered or self._leaving.is_over(now)
 
     # --- reports -----------------------------------------------------------------------------
 
@@ -210,7 +209,7 @@ class Machine:
         """Say when to look at `finished`, `due` and `give_back` again, unless something happens."""
         since = self._waiting_since()
         old = None if since is None else since + PATIENCE
-        times = [time for time in (self.due(now), self._leave_by, old) if time is not None]
+        times = [time for time in (self.due(now), self._leaving.by, old) if time is not None]
         return min(times, default=None)
 
     def due(self, now: float) -> float | None:
@@ -241,7 +240,8 @@ class Machine:
             load=load,
             host=None if self._host_told else self._host,
             wait=0 if goodbye or self._runs.any_waiting() else wait,
-            session=self._talk.session,
+            session=self.session,
+            previous=self._previous,
             number=number,
             leaving=self.leaving,
             ahead=[run for run in [*self._runs.handed(), *self._pool] if run not in shown],

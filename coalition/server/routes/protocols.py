@@ -12,6 +12,9 @@ from coalition.server import answers
 from coalition.server.routes import Call, route
 from coalition.wire import Report
 
+LONGEST_LOAD = 10_000
+"""Characters of a worker's load: a thousand processors have six each."""
+
 
 @route("POST", "/workers/node")
 async def report(call: Call) -> object:
@@ -59,7 +62,10 @@ def _load(call: Call) -> tuple[str, int, int]:
     """Give load (a text such as "[12]"), free and total memory in MB; 3.17 had other names."""
     free = call.number("free_memory", call.number("freeMemory", 0))
     total = call.number("total_memory", call.number("totalMemory", 0))
-    return call.args.get("load", "[0]"), free, total
+    load = call.args.get("load", "[0]")
+    if len(load) > LONGEST_LOAD:
+        raise BadRequest(f"load has more than {LONGEST_LOAD} characters", field="load")
+    return load, free, total
 
 
 def _text(text: str) -> answers.Answer:
