@@ -174,3 +174,9 @@ def test_any_datagram_is_answered_so_that_workers_find_the_server(api: Api, port
         for question in (b"coalition", b"", b"\xff" * 100):
             udp.sendto(question, ("127.0.0.1", port))
             assert udp.recvfrom(100)[0] == b"roxor"
+
+
+def test_a_load_that_no_computer_has_is_refused(api: Api) -> None:
+    load = {"hostname": "w", "load": "[" + "100," * 5000 + "0]"}
+    answer = api.session.post(f"{api.url}/workers/pickjob", data=load, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["detail"]) == (400, {"field": "load"})
