@@ -289,6 +289,7 @@ def id_lists(ids: Iterable[int]) -> Iterator[str]:
 def raise_counter(connection: Connection, name: str, value: int) -> None:
     """Note that ids up to `value` were given; a lower one than was noted changes nothing."""
     if value:
-        table = schema.counters
-        change = table.update().where(table.c.name == name, table.c.value < value)
-        connection.execute(change.values(value=value))
+        connection.exec_driver_sql(
+            f"UPDATE {schema.counters.name} SET value = {value:d} WHERE name = '{name}' AND value <"
+            f" {value:d}"
+        )
