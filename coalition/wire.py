@@ -185,8 +185,7 @@ class Report(Struct, omit_defaults=True):
     session: str = ""
     """Random, and another one whenever the node's process is started."""
     previous: str = ""
-    """The session before this one, as the node's own folder has it: it shows that this is not another
-    computer with the same name."""
+    """The session before this one, by the node's own folder: so it is no other of its name."""
     number: Count = 0
     """Counts the reports of a session: one that was overtaken by a later one is passed over."""
     leaving: bool = False

@@ -1,4 +1,4 @@
-"""A run that was taken back keeps its job from others until its process is gone, whatever happens."""
+"""A run that was taken back keeps its job from others until its process is gone, in any case."""
 
 from __future__ import annotations
 
