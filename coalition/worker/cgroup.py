@@ -6,6 +6,7 @@ By them, what a keeper keeps is found and killed as a whole, even when that and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -14,10 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
+from coalition.worker.keeper.unended import FORCED, unended
 from coalition.worker.reactor import Clock, sleep
-
-GONE = 5.0
-"""Seconds until killed processes are left to themselves; one may be stuck in a dead file system."""
 
 LOOK = 0.01
 """Seconds between two looks at whether they are gone."""
@@ -50,6 +49,17 @@ class Cgroups:
         self._made.append(folder)
         return str(folder)
 
+    def reach_all(self) -> bool:
+        """Say whether what is in one can be killed without any right to signal it."""
+        folder = self.make(0)  # those of keepers count from 1
+        if not folder:
+            return False
+        self._made.pop()
+        needed = [f"{folder}/cgroup.kill", f"{folder}/cgroup.procs", f"{self._own}/cgroup.procs"]
+        able = all(os.access(path, os.W_OK) for path in needed)
+        _remove(Path(folder))
+        return able
+
     def kill(self, folder: str) -> None:
         """Kill every process of one."""
         if folder:
@@ -65,10 +75,12 @@ class Cgroups:
             if _members(path):
                 log.warning("processes of an earlier life of this node are ended")
             _kill(path)
-        deadline = clock.seconds() + GONE
+        deadline = clock.seconds() + FORCED
         while any(map(_members, old)) and clock.seconds() < deadline:
             await sleep(clock, LOOK)
         for path in old:
+            for pid in _members(path):
+                log.warning("%s", unended(pid, _name(pid), refused=_refuses(pid)))
             _remove(path)
 
     def remove(self) -> None:
@@ -131,6 +143,20 @@ def _kill(group: Path) -> None:
         for pid in _members(group):
             with contextlib.suppress(psutil.Error):
                 psutil.Process(pid).kill()
+
+
+def _name(pid: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).name()
+    return "?"
+
+
+def _refuses(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return False
 
 
 def _remove(group: Path) -> None:

@@ -10,6 +10,7 @@ import ctypes
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from ctypes import wintypes
 from typing import Any, Protocol, cast
@@ -140,8 +141,11 @@ if sys.platform == "win32":
         return result
 
 
-def begin(command: Command, output: int) -> Kept:
-    """Start a command that writes to the descriptor `output`; raises OSError and ValueError."""
+def begin(command: Command, environ: Mapping[str, str], output: int) -> Kept:
+    """Start a command that writes to the descriptor `output`; raises OSError and ValueError.
+
+    `environ` is what it inherits.
+    """
     if sys.platform == "win32":
         process = subprocess.Popen(
             command.arguments,
@@ -149,7 +153,7 @@ def begin(command: Command, output: int) -> Kept:
             stdout=output,
             stderr=output,
             cwd=command.directory,
-            env=command.environment,
+            env={**environ, **command.variables},
             creationflags=subprocess.CREATE_NEW_PROCESS_GROUP | CREATE_SUSPENDED,
         )
         try:

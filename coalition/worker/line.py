@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twisted.internet.base import DelayedCall
 from twisted.python.failure import Failure
 
 from coalition.worker import keeper
@@ -22,6 +24,12 @@ PROGRAM = str(Path(keeper.__path__[0]) / "__main__.py")
 
 CHUNK = 256 * 1024
 """Bytes read at once: what a socket holds, as a rule."""
+
+SILENCES = 2
+"""Looks in a row that find a keeper silent until it is taken for one that hangs: in the time before
+the first one the computer may have slept, or this process have been stopped."""
+
+log = logging.getLogger(__name__)
 
 
 class Line:
@@ -46,6 +54,10 @@ class Line:
         self._on_closed = on_closed
         self._heard = bytearray()
         self._unsent = b""
+        self._look: DelayedCall | None = None
+        self._pause = 0.0
+        self._silences = 0
+        self._questions = 0
         self._socket, theirs = socket.socketpair()
         try:
             self.process = _start(theirs.fileno(), environ, cgroup, adopt=adopt)
@@ -66,10 +78,47 @@ class Line:
             if self._unsent:
                 self._reactor.addWriter(self)
 
+    @property
+    def lives(self) -> bool:
+        """Whether the keeper has not ended."""
+        return self.process.poll() is None
+
     def leave(self) -> None:
         """Have the keeper end all that it has, and itself; what it still says is heard."""
+        self.relax()
         if self._socket.fileno() >= 0:
             self._socket.shutdown(socket.SHUT_WR)
+
+    def expect(self, pause: float) -> None:
+        """Ask the keeper every `pause` seconds whether it is there, and kill one that hangs.
+
+        It is always there within milliseconds, whatever its command does.
+        """
+        if self._look is None or pause < self._pause:
+            self.relax()
+            self._pause, self._silences = pause, 0
+            self._ask()
+
+    def relax(self) -> None:
+        """Ask no more."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+
+    def _ask(self) -> None:
+        self._look = self._reactor.callLater(self._pause, self._judge)
+        self._questions += 1
+        self.say([("ask", self._questions)])
+
+    def _judge(self) -> None:
+        self._look = None
+        self._silences += 1
+        if self._silences < SILENCES:
+            self._ask()
+            return
+        log.error("the keeper with process %d hangs", self.process.pid)
+        self.process.kill()
+        self._close()
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once it is closed."""
@@ -90,6 +139,7 @@ class Line:
         if not data:
             self._close()
             return
+        self._silences = 0
         self._heard += data
         if messages := unpack(self._heard):
             self._on_messages(messages)
@@ -111,6 +161,7 @@ class Line:
 
     def _close(self) -> None:
         if self._socket.fileno() >= 0:
+            self.relax()
             self._reactor.removeReader(self)
             self._reactor.removeWriter(self)
             self._socket.close()

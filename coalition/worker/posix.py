@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
+from twisted.internet.base import DelayedCall
 
 from coalition.worker.cgroup import Cgroups
 from coalition.worker.command import Command, CommandError, Mark
+from coalition.worker.keeper.messages import boottime
 from coalition.worker.keeper.orphans import adopt_orphans
+from coalition.worker.keeper.unended import FORCED, unended
 from coalition.worker.line import Line
+from coalition.worker.plain import encoded, mark_of, plain
 from coalition.worker.reactor import Reactor, in_background, sleep
 from coalition.worker.shortage import Shortage, is_shortage
+from coalition.worker.slot import Slot
 from coalition.worker.tree import GRACE, Find, Tree, end_all, orphans, reap_orphans, start_time
 from coalition.worker.watch import Watcher, explained
 
@@ -29,33 +33,18 @@ ADOPT = True
 END_AGAIN = 1.0
 """Seconds until processes are searched for again that this computer was too short to search for."""
 
-CLOSING = 10.0
-"""Seconds in which a keeper that is asked to end does so; they have two for what they keep."""
+CLOSING = 15.0
+"""Seconds in which a keeper that is asked to end does so: it has two to end what it keeps, and ten
+to see what cannot be ended."""
+
+LEASE_WAIT = 1.0
+"""Seconds between two looks at the leases: the reactor does not count those that this computer
+slept."""
 
 LOOK = 0.01
 """Seconds between two looks at keepers that are to end."""
 
-ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-
 log = logging.getLogger(__name__)
-
-
-class Slot:
-    """A worker, and what its keeper has to do."""
-
-    def __init__(self, worker: str, cgroup: str) -> None:
-        """Have no keeper yet."""
-        self.worker = worker
-        self.cgroup = cgroup
-        self.line: Line | None = None
-        self.ready = False
-        self.mending = False
-        """Its keeper was killed, and what that kept is being ended."""
-        self.runs: dict[int, Command] = {}
-        """What the keeper was given and has not ended, in that order."""
-        self.began: int | None = None
-        """The run of which the keeper has said that it runs."""
-        self.unsaid: list[Message] = []
 
 
 class Processes:
@@ -82,6 +71,9 @@ class Processes:
         self._slots: dict[str, Slot] = {}
         self._slot_of: dict[int, Slot] = {}
         self._changed: set[Slot] = set()
+        self._left: set[psutil.Process] = set()
+        """What could not be ended."""
+        self._lease_look: DelayedCall | None = None
         self._closing = False
         self._searches = 0
         self._told: dict[str, Callable[..., None]] = {
@@ -91,6 +83,7 @@ class Processes:
             "ended": self._on_ended,
             "failed": self._on_failed,
             "dropped": self._on_dropped,
+            "here": lambda *_: None,  # the line has noted that something was said
         }
 
     async def prepare(self, workers: Iterable[str]) -> None:
@@ -110,30 +103,17 @@ class Processes:
         """
         slot = self._slot(worker)
         try:
-            plain = self._plain(command)
+            told = plain(command, self._directory)
         except UnicodeEncodeError as error:
             self._reactor.callLater(0, self._fail, [run], explained(command, "", 0, str(error)))
             return
         slot.runs[run] = command
         self._slot_of[run] = slot
-        slot.unsaid.append(("start", run, *plain, lease))
+        slot.unsaid.append(("start", run, *told, lease))
         self._changed.add(slot)
-
-    def _plain(self, command: Command) -> tuple[object, ...]:
-        """Return a command as a keeper is told of it: what differs from its own environment."""
-        ours, theirs = self._environ, command.environment
-        changed = dict(theirs.items() - ours.items())
-        removed = [_bytes(name) for name in ours.keys() - theirs.keys()]
-        words = command.arguments if isinstance(command.arguments, list) else [command.arguments]
-        directory = os.path.join(self._directory, command.directory or "")
-        user = command.user
-        return (
-            [_bytes(word) for word in words],
-            _encoded(changed),
-            removed,
-            _bytes(directory),
-            None if user is None else (user.uid, user.gid, tuple(user.groups)),
-        )
+        if lease is not None:
+            slot.leases[run] = lease
+            self._look_at_leases()
 
     def send(self) -> None:
         """Have all that was asked for done now, and not at the reactor's next turn."""
@@ -143,7 +123,9 @@ class Processes:
 
     def end(self, run: int, grace: float = GRACE) -> None:
         """End a run and all it started, by force after `grace` seconds; drop it if it waits."""
-        self._say(run, "end", grace)
+        if slot := self._slot_of.get(run):
+            slot.ending.add(run)
+            self._tell(slot, ("end", run, grace))
 
     def drop(self, run: int) -> None:
         """Take a run out of its worker's queue, if it has not begun."""
@@ -161,15 +143,17 @@ class Processes:
         """Let all runs that have a lease go on until `deadline`, a time of `boottime`."""
         for slot in self._slots.values():
             if slot.runs:
+                slot.extend(deadline)
                 self._tell(slot, ("lease", deadline))
+        self._look_at_leases()
 
-    async def end_leftover(self, pid: int, started: float, mark: Mark) -> None:
-        """End what an earlier life of this node left running.
+    async def end_leftover(self, pid: int, started: float, mark: Mark) -> list[str]:
+        """End what an earlier life of this node left running; say what cannot be ended.
 
         `started` is what `Watcher.on_began` was told then; a process that got its number later is
         safe.
         """
-        await self._end(Tree(pid, started, mark).find)
+        return await self._end(Tree(pid, started, mark).find)
 
     async def close(self) -> None:
         """End all that is left, the keepers too; the watcher is told what becomes of it."""
@@ -177,17 +161,32 @@ class Processes:
         lines = [slot.line for slot in self._slots.values() if slot.line is not None]
         for line in lines:
             line.leave()
-        deadline = self._reactor.seconds() + CLOSING
-        while self._searches or any(line.process.poll() is None for line in lines):
-            if self._reactor.seconds() > deadline:
-                log.warning("a keeper does not end, and is killed")
-                for line in lines:
-                    line.process.kill()
-                deadline += CLOSING
-            await sleep(self._reactor, LOOK)
+        await self._wait(lambda: self._searches or any(line.lives for line in lines), CLOSING)
+        if any(line.lives for line in lines):
+            log.warning("a keeper does not end, and is killed")
+            await self._bury(*lines)
         if self._adopting:
             await self._end(self._orphans)
         self._cgroups.remove()
+
+    async def _wait(self, what: Callable[[], object], patience: float) -> None:
+        """Come back when that is not true any more, or after some seconds."""
+        deadline = self._reactor.seconds() + patience
+        while what() and self._reactor.seconds() < deadline:
+            await sleep(self._reactor, LOOK)
+
+    def _look_at_leases(self) -> None:
+        """See which leases are over, now and when that is due again."""
+        if self._lease_look is not None and self._lease_look.active():
+            self._lease_look.cancel()
+        leases: list[float] = []
+        for slot in self._slots.values():
+            slot.expect()
+            leases += slot.leases.values()
+        if leases and not self._closing:
+            left = min(leases) - boottime()
+            pause = min(LEASE_WAIT, left) if left > 0 else LEASE_WAIT
+            self._lease_look = self._reactor.callLater(pause, self._look_at_leases)
 
     # --- keepers -----------------------------------------------------------------------------
 
@@ -209,7 +208,7 @@ class Processes:
                 on_messages=partial(self._on_messages, slot),
                 on_closed=partial(self._on_closed, slot),
             )
-            slot.line.say([("environment", _encoded(self._environ))])
+            slot.line.say([("environment", encoded(self._environ))])
         return slot.line
 
     def _say(self, run: int, kind: str, *more: object) -> None:
@@ -231,6 +230,8 @@ class Processes:
         except OSError as error:
             reason = f"this computer can start nothing at the moment: {error.strerror}"
             self._reactor.callLater(0, self._fail, self._forget(slot), Shortage(reason))
+        if slot.ending or slot.leases:
+            slot.expect()
 
     def _on_messages(self, slot: Slot, messages: list[Message]) -> None:
         for message in messages:
@@ -244,6 +245,7 @@ class Processes:
 
     def _on_ready(self, slot: Slot, adopting: bool) -> None:
         slot.ready = True
+        slot.expect()
 
     def _on_began(self, slot: Slot, run: int, pid: int) -> None:
         slot.began = run
@@ -264,17 +266,22 @@ class Processes:
         lapsed: bool,
     ) -> None:
         command = self._done(slot, run)
+        for remark in remarks:
+            # Nobody reads the log of a run that was taken back.
+            log.warning("run %d: %s", run, remark)
         if output:
             self._watcher.on_output(run, output)
         if self._adopting:
             self._watcher.on_ended(run, code, seconds, remarks, lapsed=lapsed)
         else:
             ended = partial(self._watcher.on_ended, run, code, seconds, remarks, lapsed=lapsed)
-            in_background(self._search(command, ended))
+            in_background(self._search(command, ended, remarks))
 
-    async def _search(self, command: Command, ended: Callable[[], None]) -> None:
+    async def _search(
+        self, command: Command, ended: Callable[[], None], remarks: list[str]
+    ) -> None:
         self._searches += 1
-        await self._end(Tree(0, 0.0, _mark(command)).find)
+        remarks += await self._end(Tree(0, 0.0, mark_of(command)).find)
         self._searches -= 1
         ended()
         self._watcher.on_turn()
@@ -288,10 +295,8 @@ class Processes:
         self._watcher.on_dropped(run)
 
     def _done(self, slot: Slot, run: int) -> Command:
-        if slot.began == run:
-            slot.began = None
         del self._slot_of[run]
-        return slot.runs.pop(run)
+        return slot.done(run)
 
     # --- a keeper is gone --------------------------------------------------------------------
 
@@ -299,21 +304,27 @@ class Processes:
         line, slot.line = slot.line, None
         if line is None or self._closing:
             return
-        lost, began, slot.began = self._forget(slot), slot.began, None
-        slot.unsaid = []
+        began, grace = slot.began, slot.grace()
+        lost = self._forget(slot)
         if slot.ready:
             log.error("the keeper of %s was killed: all that it kept is ended", slot.worker)
-            in_background(self._mend(slot, line, lost, began))
+            in_background(self._mend(slot, line, lost, began, grace))
         else:
-            line.process.wait()
-            code = line.process.returncode
-            self._fail(lost, Shortage(f"the keeper of this worker ended at once, with {code}"))
+            in_background(self._give_back(slot, line, lost))
 
     def _forget(self, slot: Slot) -> dict[int, Command]:
-        lost, slot.runs = slot.runs, {}
+        lost = slot.forget()
         for run in lost:
             del self._slot_of[run]
         return lost
+
+    async def _give_back(self, slot: Slot, line: Line, lost: Iterable[int]) -> None:
+        slot.mending = True
+        await self._bury(line)
+        slot.mending = False
+        code = line.process.returncode
+        self._fail(lost, Shortage(f"the keeper of this worker ended at once, with {code}"))
+        self._flush(slot)
 
     def _fail(self, runs: Iterable[int], error: CommandError | Shortage) -> None:
         for run in runs:
@@ -321,16 +332,21 @@ class Processes:
         self._watcher.on_turn()
 
     async def _mend(
-        self, slot: Slot, line: Line, lost: Mapping[int, Command], began: int | None
+        self,
+        slot: Slot,
+        line: Line,
+        lost: Mapping[int, Command],
+        began: int | None,
+        grace: float,
     ) -> None:
         slot.mending = True
-        line.process.kill()
-        line.process.wait()
+        await self._bury(line)
         if self._adopting:
-            await self._end(self._orphans, partial(self._cgroups.kill, slot.cgroup))
+            kill = partial(self._cgroups.kill, slot.cgroup)
+            await self._end(self._orphans, kill, grace)
         else:
             for command in lost.values():
-                await self._end(Tree(0, 0.0, _mark(command)).find)
+                await self._end(Tree(0, 0.0, mark_of(command)).find, grace=grace)
         slot.mending = False
         for run in lost:
             # When it is known which one ran, those after it have not begun.
@@ -348,30 +364,33 @@ class Processes:
     def _orphans(self) -> list[psutil.Process]:
         return orphans(self._spared())
 
-    async def _end(self, find: Find, kill: Callable[[], None] = lambda: None) -> None:
+    async def _bury(self, *lines: Line) -> None:
+        """Kill keepers, and come back when they are gone or cannot be killed."""
+        for line in lines:
+            line.process.kill()
+        await self._wait(lambda: any(line.lives for line in lines), FORCED)
+        for process in [line.process for line in lines if line.lives]:
+            log.warning("%s", unended(process.pid, "keeper", refused=False))
+            self._left.add(psutil.Process(process.pid))
+
+    async def _end(
+        self, find: Find, kill: Callable[[], None] = lambda: None, grace: float = GRACE
+    ) -> list[str]:
+        """End what is found, without what could not be ended before; say what cannot be."""
         while True:
             try:
-                await end_all(self._reactor, find, kill)
+                left = await end_all(
+                    self._reactor,
+                    lambda: [process for process in find() if process not in self._left],
+                    kill,
+                    grace,
+                )
+                self._left.update(left)
                 reap_orphans(self._spared())
-                return
+                return list(left.values())
             except (psutil.Error, OSError) as error:
                 if not is_shortage(error):
                     log.exception("cannot find what is to be ended")
-                    return
+                    return []
                 log.warning("not all is ended yet: %s", error)
             await sleep(self._reactor, END_AGAIN)
-
-
-def _encoded(variables: Mapping[str, str]) -> dict[bytes, bytes]:
-    return {_bytes(name): _bytes(value) for name, value in variables.items()}
-
-
-def _bytes(text: str) -> bytes:
-    """Do what os.fsencode does to a text, in a third of its time."""
-    return text.encode(ENCODING, ERRORS)
-
-
-def _mark(command: Command) -> Mark:
-    names = ("COALITION_RUN", "COALITION_WORKER", "COALITION_SERVER")
-    run, worker, server = (command.environment.get(name, "") for name in names)
-    return Mark(int(run or 0), worker, server)

@@ -120,7 +120,7 @@ class Spool:
             return offset
         self.close()
         path = self._path(self.end)
-        # It may be left of a run of the same number of another server.
+        # It may be left of an earlier run of the same number.
         self._space.doomed.pop(path, None)
         self._file = FileIO(path, "wb")
         self._segments[self.end] = 0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 import psutil
 
 from coalition.worker.command import Mark
+from coalition.worker.keeper.unended import FORCED, unended
 from coalition.worker.reactor import Clock, sleep
 from coalition.worker.shortage import is_shortage
 
@@ -20,6 +21,9 @@ GRACE = 3.0
 FIRST_LOOK = 0.02
 LONGEST_LOOK = 1.0
 """Seconds between two looks at processes that should be gone; each pause is twice the last."""
+
+REFUSED = 1.0
+"""Seconds until what may not be signalled is left alone: it may end with what may be."""
 
 Find = Callable[[], list[psutil.Process]]
 """Returns the living processes that are to be ended, as a rule parents before their children."""
@@ -124,25 +128,44 @@ def reap_orphans(spared: Collection[int]) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-async def end_all(clock: Clock, find: Find, kill: Callable[[], None] = lambda: None) -> None:
-    """End all processes that `find` finds, and come back when they are gone.
+async def end_all(
+    clock: Clock, find: Find, kill: Callable[[], None] = lambda: None, grace: float = GRACE
+) -> dict[psutil.Process, str]:
+    """End all processes that `find` finds; come back when they are gone or cannot be ended.
 
-    They are asked first and forced after GRACE seconds, by `kill` too; what they start meanwhile is
-    found by looking again. Processes of other users that cannot be signalled are left alone. Raises
+    They are asked first and forced after `grace` seconds, by `kill` too; what they start meanwhile
+    is found by looking again. Returns what could not be ended, with the reason in words. Raises
     OSError when this computer cannot search.
     """
-    foreign: set[int] = set()
-    asked = _signal(find(), foreign, force=False)
-    deadline = clock.seconds() + GRACE
+    asked = find()
+    _signal(asked, force=False)
+    deadline = clock.seconds() + grace
     pause = FIRST_LOOK
     while any(map(_lives, asked)) and clock.seconds() < deadline:
         await sleep(clock, pause)
         pause = min(pause * 1.5, 0.1)
-    while rest := [process for process in find() if process.pid not in foreign]:
+    forced: dict[psutil.Process, float] = {}
+    refusing: set[psutil.Process] = set()
+    while rest := find():
+        now = clock.seconds()
+        forced = {process: forced.get(process, now) for process in rest}
+        # Each has its time: what forks all the while is not stuck, its newest are always young.
+        if all(now - forced[one] >= (REFUSED if one in refusing else FORCED) for one in rest):
+            return {process: _left(process, refused=process in refusing) for process in rest}
         kill()
-        _signal(rest, foreign, force=True)
+        refusing = _signal(rest, force=True)
         await sleep(clock, pause)
         pause = min(pause * 2, LONGEST_LOOK)
+    return {}
+
+
+def _left(process: psutil.Process, *, refused: bool) -> str:
+    name = "?"
+    with contextlib.suppress(psutil.Error):
+        name = process.name()
+    remark = unended(process.pid, name, refused=refused)
+    log.warning("%s", remark)
+    return remark
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -154,18 +177,15 @@ def _lives(process: psutil.Process) -> bool:
         return True
 
 
-def _signal(
-    processes: list[psutil.Process], foreign: set[int], *, force: bool
-) -> list[psutil.Process]:
-    reached = []
+def _signal(processes: list[psutil.Process], *, force: bool) -> set[psutil.Process]:
+    """Signal processes; return those that may not be signalled."""
+    refusing = set()
     # Parents first: a shell must not take its child's death for a failure and go on.
     for process in processes:
         try:
             (process.kill if force else process.terminate)()
-            reached.append(process)
         except psutil.NoSuchProcess:
             continue
         except psutil.AccessDenied:
-            foreign.add(process.pid)
-            log.warning("process %d belongs to another user and was left running", process.pid)
-    return reached
+            refusing.add(process)
+    return refusing

@@ -65,7 +65,8 @@ class Processes:
     def __init__(
         self, reactor: Reactor, watcher: Watcher, environ: Mapping[str, str], name: str
     ) -> None:
-        """Have none yet; `environ` and `name` matter only on other systems."""
+        """Have none yet; `environ` is what commands inherit, `name` matters only elsewhere."""
+        self._environ = environ
         self._reactor = reactor
         self._watcher = watcher
         self._queues: dict[str, list[Run]] = {}
@@ -121,9 +122,13 @@ class Processes:
             if run.lease is not None and run.lease > now:
                 run.lease = deadline
 
-    async def end_leftover(self, pid: int, started: float, mark: Mark) -> None:
-        """End what an earlier life of this node left running, if the system has not done it."""
-        await end_all(self._reactor, Tree(pid, started, mark).find)
+    async def end_leftover(self, pid: int, started: float, mark: Mark) -> list[str]:
+        """End what an earlier life of this node left running; say what cannot be ended.
+
+        As a rule the system has done it.
+        """
+        left = await end_all(self._reactor, Tree(pid, started, mark).find)
+        return list(left.values())
 
     async def close(self) -> None:
         """End all that is left; the watcher is told what becomes of it."""
@@ -209,7 +214,7 @@ class Processes:
             os.close(writable)
             raise
         try:
-            return reader, begin(run.command, writable)
+            return reader, begin(run.command, self._environ, writable)
         finally:
             os.close(writable)
 

@@ -8,16 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 import pytest
 from twisted.internet.defer import Deferred
 
-from coalition.worker import cgroup, posix
+from coalition.worker import cgroup, line, posix
 from coalition.worker.cgroup import Cgroups
 from coalition.worker.command import Command, CommandError, Mark
-from coalition.worker.line import PROGRAM
 from coalition.worker.process import Processes, boottime
 from coalition.worker.shortage import Shortage
 from tests.worker.real import ROOT, eventually, in_reactor
@@ -45,10 +45,10 @@ class Commands:
         """Start a shell command; return the number of its run."""
         run = len(self.output) + 1
         mark = Mark(run, worker, SERVER)
-        environment = more.pop("environment", {**self.environ, **mark.variables()})
+        variables = more.pop("variables", mark.variables())
         arguments = more.pop("arguments", ["/bin/sh", "-c", text])
         lease = more.pop("lease", None)
-        command = Command(arguments, more.pop("dir", "/"), environment, [], **more)
+        command = Command(arguments, more.pop("dir", "/"), variables, [], **more)
         self.output[run] = bytearray()
         self.processes.start(worker, run, command, lease)
         self.processes.send()
@@ -82,7 +82,7 @@ class Commands:
         return [
             child
             for child in psutil.Process().children()
-            if child.status() != psutil.STATUS_ZOMBIE and PROGRAM in child.cmdline()
+            if child.status() != psutil.STATUS_ZOMBIE and line.PROGRAM in child.cmdline()
         ]
 
     # --- what the processes tell -------------------------------------------------------------
@@ -175,6 +175,15 @@ needs_cgroups = pytest.mark.skipif(not have_cgroups(), reason="no control groups
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
 
 
+def keeper_program(folder: Path, first: str) -> str:
+    """Return a program that is a keeper, but for a line that it runs before."""
+    path = folder / "keeper.py"
+    home = str(Path(line.PROGRAM).parents[1])
+    lines = ["import os, sys", f"sys.path.append({home!r})", "import keeper.keeping", first]
+    path.write_text("\n".join([*lines, "keeper.keeping.main(sys.argv[1:])", ""]))
+    return str(path)
+
+
 class Starter:
     """A process of its own that starts commands, and prints what becomes of them."""
 
@@ -182,12 +191,12 @@ class Starter:
         self.process = process
         self.pid = process.pid
 
-    def next(self, kind: str) -> list[Any]:
-        """Return what it tells next of this kind."""
+    def next(self, *kinds: str) -> list[Any]:
+        """Return what it tells next of these kinds."""
         assert self.process.stdout is not None
         while True:
             told: list[Any] = json.loads(self.process.stdout.readline())
-            if told[0] == kind:
+            if told[0] in kinds:
                 return told
 
 

@@ -115,7 +115,7 @@ class Node:
     def outbox(self) -> set[int]:
         """The runs in the outbox, as a node that starts now would find them."""
         with TemporaryDirectory() as copy:
-            for path in self.folder.glob("outbox-*/*"):
+            for path in self.folder.glob("outbox-*/*/*"):
                 with suppress(FileNotFoundError):
                     shutil.copy(path, copy)
             with closing(Outbox(Path(copy), 2**30, 1)) as outbox:
@@ -124,7 +124,7 @@ class Node:
     @property
     def outbox_size(self) -> int:
         """The bytes on disk of the outbox."""
-        return sum(path.stat().st_size for path in self.folder.glob("outbox-*/*"))
+        return sum(path.stat().st_size for path in self.folder.glob("outbox-*/*/*"))
 
     @property
     def peak_memory(self) -> int:

@@ -222,8 +222,8 @@ def test_processes_of_another_user_that_cannot_be_signalled_are_left_with_a_rema
         kind, run, code, _, remarks, lapsed = node.next("ended")
         left = running_with("sleep 7207.5")
         assert (kind, run, code, lapsed) == ("ended", 1, -signal.SIGTERM, False)
-        words = "process {} belongs to another user and was left running"
-        assert sorted(remarks) == sorted(words.format(one.pid) for one in left)
+        words = "process {} ({}) could not be ended: it belongs to another user"
+        assert sorted(remarks) == sorted(words.format(one.pid, one.name()) for one in left)
         assert node.next("ended")[:3] == ["ended", 2, 4]
         for one in left:
             one.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Group:
             os.killpg(self.pid, number)
 
 
-def begin(command: Command, output: int) -> Group:
+def begin(command: Command, environ: Mapping[str, str], output: int) -> Group:
     return Group(
         subprocess.Popen(
             command.arguments,
@@ -55,7 +55,7 @@ def begin(command: Command, output: int) -> Group:
             stdout=output,
             stderr=output,
             cwd=command.directory,
-            env=command.environment,
+            env={**environ, **command.variables},
             start_new_session=True,
         )
     )

@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 
 from .run import FIRST_LOOK, Run
+from .unended import FORCED, unended
 
 assert sys.platform != "win32"
 
@@ -33,7 +34,8 @@ class Ending:
         """Have all orphans come back if `adopting`; use the control group, if there is one."""
         self._adopting = adopting
         self._cgroup = cgroup if _enter_cgroup(cgroup) else ""
-        self._foreign: set[int] = set()
+        self._left: set[int] = set()
+        """What earlier runs have left that could not be ended."""
 
     def reap(self, run: Run) -> bool:
         """Collect what is dead; say whether something that the run has started lives."""
@@ -43,7 +45,7 @@ class Ending:
                 if pid == run.pid:
                     run.exited(status)
                 elif pid:
-                    self._foreign.discard(pid)
+                    self._left.discard(pid)
                 else:
                     return True
         except ChildProcessError:
@@ -59,19 +61,17 @@ class Ending:
             self._kill_cgroup()
         found = self._find(run)
         fresh = [one for one in found if one[0] not in run.foreign]
-        reached = not killing
+        reached = False
         if killing or not run.asked:
             reached = _signal(run, fresh, signal.SIGKILL if killing else signal.SIGTERM)
             if killing or not self._adopting:
                 _signal_groups(fresh, signal.SIGKILL if killing else signal.SIGTERM)
             run.asked = True
-        if fresh and self._adopting and reached:
-            run.fruitless = 0
-        elif run.code is not None and self._foreign and not run.foreign:
+        if run.code is not None and self._left and not found:
             run.left = True  # only an earlier run's, which had its remark
         elif killing:
-            run.fruitless += 1
-            self._give_up(run, found)
+            run.fruitless = 0 if reached and self._adopting else run.fruitless + 1
+            self._weigh(run, found, now)
         _press_again(run, now, killing=killing)
 
     def leave(self) -> None:
@@ -80,13 +80,18 @@ class Ending:
             with suppress(OSError):
                 os.rmdir(self._cgroup)
 
-    def _give_up(self, run: Run, found: list[Found]) -> None:
-        if run.fruitless >= FRUITLESS:
-            run.left = True
-            if self._adopting:
-                self._foreign |= run.foreign
-                words = "process {} belongs to another user and was left running"
-                run.remarks += [words.format(pid) for pid, _ in found]
+    def _weigh(self, run: Run, found: list[Found], now: float) -> None:
+        """Give up what neither reacts nor may be signalled, if nothing else is left."""
+        run.forced = {pid: run.forced.get(pid, now) for pid, _ in found}
+        stuck = found and all(now - since >= FORCED for since in run.forced.values())
+        if not stuck and run.fruitless < FRUITLESS:
+            return
+        run.left = True
+        if self._adopting:
+            self._left.update(run.forced)
+            run.remarks += [
+                unended(pid, _name(pid), refused=pid in run.foreign) for pid in run.forced
+            ]
 
     def _find(self, run: Run) -> list[Found]:
         """Return the living processes of a run, parents before their children."""
@@ -95,7 +100,8 @@ class Ending:
         found = _descendants(os.getpid())
         known = {pid for pid, _ in found} | {os.getpid()}
         found += [(pid, 0) for pid in _members(self._cgroup) if pid not in known]
-        return [one for one in found if one[0] not in self._foreign]
+        self._left.intersection_update(pid for pid, _ in found)
+        return [one for one in found if one[0] not in self._left]
 
     def _kill_cgroup(self) -> None:
         """Kill the control group as a whole, which no fork outruns; we step out of it meanwhile."""
@@ -175,6 +181,14 @@ def _stat(pid: str) -> list[bytes]:
         return []
     finally:
         os.close(fd)
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().decode(errors="replace").rstrip("\n")
+    except OSError:
+        return "?"
 
 
 def _members(cgroup: str) -> list[int]:

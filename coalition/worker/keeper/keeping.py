@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 if sys.platform != "win32":
     from .ending import Ending
-    from .starting import changed, enter, exit_descriptor, settle, spawn
+    from .starting import enter, exit_descriptor, settle, spawn
 
 assert sys.platform != "win32"
 
@@ -32,7 +32,7 @@ LAPSED_GRACE = 0.5
 ANNOUNCED = 0.05
 """Seconds after which worker.py is told of a run's process; what is shorter costs it nothing."""
 
-HOLD = 0.01
+HOLD = 0.02
 """Seconds that the end of a short run waits for company while more commands stand in the queue."""
 
 LIMIT = 32 * 1024
@@ -45,7 +45,7 @@ LONGEST_WAIT = 5.0
 """Seconds that a dead orphan keeps its number."""
 
 LEASE_WAIT = 1.0
-"""Seconds between two looks at a lease: `select` does not count those that the computer slept."""
+"""Seconds between two looks at a lease: `poll` does not count those that the computer slept."""
 
 
 class Keeper:
@@ -106,14 +106,14 @@ class Keeper:
         self._ended(run)
 
     def _begin(self, start: Message) -> Run | None:
-        _, number, arguments, items, removed, directory, owner, lease = start
+        _, number, arguments, variables, directory, owner, lease = start
         if lease is not None and lease <= boottime():
             self._tell(("dropped", number))
             return None
         place = "directory"
         readable = writable = -1
         try:
-            environment = changed(self._environment, items, removed)
+            environment = {**self._environment, **variables}
             readable, writable = os.pipe()
             os.set_blocking(readable, False)
             enter(directory, owner)
@@ -189,7 +189,7 @@ class Keeper:
 
     # --- the connection ----------------------------------------------------------------------
 
-    def _wait(self, descriptors: list[int], timeout: float | None) -> list[int]:
+    def _wait(self, descriptors: list[int], timeout: float | None) -> dict[int, int]:
         """Wait for one of the descriptors, and do what worker.py says meanwhile."""
         if self._gathered:
             left = self._since + HOLD - time.monotonic()
@@ -197,12 +197,19 @@ class Keeper:
                 self._send()
             elif timeout is None or left < timeout:
                 timeout = left
-        hearing = [self._control] if self._connected else []
-        writing = [self._control] if self._unsent else []
-        ready, writable, _ = select.select([*hearing, *descriptors], writing, (), timeout)
-        if writable:
+        # Not `select`, which takes no descriptor beyond 1023. To keep one poll object and tell it
+        # what is different would gain hardly anything.
+        poll = select.poll()
+        if events := select.POLLIN * self._connected | select.POLLOUT * bool(self._unsent):
+            poll.register(self._control, events)
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        ready = dict(poll.poll(None if timeout is None else timeout * 1000))
+        said = ready.get(self._control, 0)
+        # An end of the connection or an error counts as both: only the calls tell which it is.
+        if said & ~select.POLLIN:
             self._write()
-        if self._connected and self._control in ready:
+        if self._connected and said & ~select.POLLOUT:
             self._hear()
         return ready
 
@@ -235,6 +242,9 @@ class Keeper:
         elif kind == "environment":
             # Not our own: Python may have set a locale in that.
             self._environment = what
+        elif kind == "ask":
+            self._tell(("here", what))
+            self._send()
         elif run is not None and run.number == what:
             self._obey_for(run, message)
         elif kind in ("drop", "end"):
@@ -261,7 +271,7 @@ class Keeper:
         if run is not None and run.lease is not None and run.lease > now:
             run.lease = deadline
         self._queue = [
-            start if start[7] is None or start[7] <= now else (*start[:7], deadline)
+            start if start[6] is None or start[6] <= now else (*start[:6], deadline)
             for start in self._queue
         ]
 

@@ -4,13 +4,13 @@ All text that goes to the system is bytes: which encoding it has, only worker.py
 
 worker.py says:
   ("environment", variables)   before all else: what commands inherit
-  ("start", run, arguments, changed, removed, directory, owner, lease)   changed, removed: variables
-        by which its environment differs from that; owner: None or (uid, gid, groups); lease: None
-        or a time of `boottime`
+  ("start", run, arguments, variables, directory, owner, lease)   variables: what its environment
+        has beyond that; owner: None or (uid, gid, groups); lease: None or a time of `boottime`
   ("drop", run)            take it from the queue, if it is still there
   ("end", run, grace)      the same; if it has begun: SIGTERM, and SIGKILL after `grace` seconds
   ("lease", deadline)      move the deadline of all runs that have one
   ("hold", run), ("go", run)   read no output for a while, so that the command waits
+  ("ask", number)          say that you are there
 
 A keeper says:
   ("ready", adopting)      it has started; `adopting`: what its commands orphan comes back to it
@@ -19,6 +19,7 @@ A keeper says:
   ("ended", run, pid, code, seconds, output, remarks, lapsed)   with the last of its output
   ("failed", run, errno, place, reason)   not started; place: "directory" or "program"
   ("dropped", run)         it was still in the queue
+  ("here", number)         the answer to "ask"
 """
 
 from __future__ import annotations

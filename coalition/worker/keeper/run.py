@@ -51,6 +51,8 @@ class Run:
         self.left = False
         """What is left of it cannot be ended."""
         self.fruitless = 0
+        self.forced: dict[int, float] = {}
+        """What was left of it when last seen to, and since when by force."""
         self.foreign: set[int] = set()
         self.remarks: list[str] = []
         self._pipe = pipe

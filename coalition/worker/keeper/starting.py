@@ -35,16 +35,6 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     pass
 
 
-def changed(
-    environment: dict[bytes, bytes], items: dict[bytes, bytes], removed: list[bytes]
-) -> dict[bytes, bytes]:
-    """Return an environment with some variables set and some removed."""
-    result = {**environment, **items}
-    for name in removed:
-        result.pop(name, None)
-    return result
-
-
 def enter(directory: bytes, owner: Owner | None) -> None:
     """Go to a directory, with the rights of the command's user."""
     if owner is None:
