@@ -9,15 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import sys
 import threading
 from collections.abc import Iterable, Iterator
-from io import FileIO
 from pathlib import Path
 
 import msgspec
 
-from coalition.errors import CoalitionError
 from coalition.worker.disk import sync_file, sync_folder
 from coalition.worker.entries import Begun, Ended, Entry, Forgotten, Output, Running
 from coalition.worker.journal import LONG, Journal
@@ -30,12 +27,6 @@ ENTRY = 200
 _FILE = re.compile(r"(\d+)(\.ring)?\.(\d+)")
 
 log = logging.getLogger(__name__)
-
-
-class OutboxTaken(CoalitionError):
-    """Another worker.py of this name runs here."""
-
-    code = "outbox_taken"
 
 
 class Record(msgspec.Struct):
@@ -59,7 +50,7 @@ class Record(msgspec.Struct):
 
 
 class Outbox:
-    """The folder, owned by one process at a time.
+    """The folder, for one server; only one process may have it.
 
     Everything is called in one thread but `sync`, which may be called in any. A run that was not
     begun, or is forgotten, has no output and takes none.
@@ -68,36 +59,30 @@ class Outbox:
     def __init__(self, folder: Path, limit: int, workers: int) -> None:
         """Open the folder, and make it if need be; `limit` is in bytes of output on disk.
 
-        Raises OutboxTaken, OutboxUnreadable, OSError.
+        Raises OutboxUnreadable, OSError.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)  # the output of one user's jobs is not for another's
         self._folder = folder
         self._place = str(folder)
-        self._lock = _locked(folder / "lock")
         self._space = Space.of(limit, workers)
         self._trim_at = limit // 2
         self._kept: dict[int, Record] = {}
         self._streams: dict[int, Stream] = {}
         self._dirty: list[str] = []  # files of ended runs that are not durable yet
         self._dirty_lock = threading.Lock()
-        try:
-            self._journal = Journal(folder, min(LONG, limit // 16))
-            self._replay()
-            self._journal.start(self._live())
-        except BaseException:
-            self._lock.close()
-            raise
+        self._journal = Journal(folder, min(LONG, limit // 16))
+        self._replay()
+        self._journal.start(self._live())
         self._space.remove_some(len(self._space.doomed))
         self._left = [msgspec.structs.replace(self._kept[run]) for run in sorted(self._kept)]
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Close the files."""
         self._journal.close()
         for stream in self._streams.values():
             stream.close()
         self._space.remove_some(len(self._space.doomed))
-        self._lock.close()
 
     @property
     def quota(self) -> int:
@@ -112,7 +97,7 @@ class Outbox:
 
     def begin(self, record: Record, maxlog: int) -> None:
         """Keep a run; beyond `maxlog` bytes of output the middle is left out."""
-        # The numbers of another server start at 1 again.
+        # A server whose database was replaced starts at 1 again.
         self.forget(record.run)
         self._keep(record, maxlog)
         self._journal.add(_begun(record, maxlog))
@@ -297,21 +282,3 @@ def _synced(paths: Iterable[str]) -> dict[str, OSError]:
         except OSError as error:
             failed[path] = error
     return failed
-
-
-def _locked(path: Path) -> FileIO:
-    file = path.open("ab", buffering=0)
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise OutboxTaken(f"another worker.py of this name runs here ({path.parent})") from error
-    return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -281,6 +282,45 @@ def test_the_startup_command_is_waited_for(server: ScriptedServer, tmp_path: Pat
         server.wait_for(lambda: server.reports)
         assert (tmp_path / "there").exists()
         assert "startup: mounted" in node.log
+
+
+def test_a_node_that_is_stopped_ends_its_startup_command(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    with running_node(tmp_path, "-u", "sleep 7006.5 & sleep 7006.5", server.url) as node:
+        eventually(lambda: len(running_with("sleep 7006.5")) >= 2)
+        assert node.leave() == 0
+        eventually(lambda: not running_with("sleep 7006.5"))
+    assert server.reports == []
+
+
+@pytest.mark.parametrize("last", [signal.SIGUSR1, signal.SIGUSR2])
+def test_the_last_signal_to_a_node_that_still_starts_says_whether_it_takes_jobs(
+    server: ScriptedServer, tmp_path: Path, last: signal.Signals
+) -> None:
+    startup = "touch begun; while [ ! -e go ]; do sleep 0.05; done"
+    with running_node(tmp_path, "-u", startup, server.url) as node:
+        eventually((tmp_path / "begun").exists)
+        for number in (signal.SIGUSR1, last):
+            node.process.send_signal(number)
+        (tmp_path / "go").touch()
+        server.wait_for(lambda: server.reports)
+        pausing = last == signal.SIGUSR1
+        assert server.reports[0].workers[0].resting == pausing
+        node.process.send_signal(signal.SIGUSR2 if pausing else signal.SIGUSR1)
+        server.wait_for_report(lambda report: report.workers[0].resting != pausing)
+        node.process.send_signal(signal.SIGUSR2)
+        server.wait_for(lambda: not server.reports[-1].workers[0].resting)
+        server.give(5, "echo fine")
+        assert server.wait_for_end(5) == wire.End(5)
+
+
+def test_nobody_else_enters_the_outbox(server: ScriptedServer, tmp_path: Path) -> None:
+    (tmp_path / "outbox-node").mkdir()
+    (tmp_path / "outbox-node").chmod(0o777)
+    with running_node(tmp_path, server.url):
+        server.wait_for(lambda: server.reports)
+        assert stat.S_IMODE((tmp_path / "outbox-node").stat().st_mode) == 0o700
 
 
 def test_a_flood_arrives_whole(server: ScriptedServer, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coalition.worker.entries import OutboxUnreadable
-from coalition.worker.outbox import OutboxTaken, Record
+from coalition.worker.outbox import Record
 from tests.worker.outboxes import (
     KB,
     NO_BOUND,
@@ -273,13 +273,6 @@ def test_a_file_that_a_power_failure_cut_off_leaves_a_gap(folder: Path, start: i
     assert len(again) == 60_000
     assert again.startswith(lines(60_000)[: start + 1_000] + b"* bytes were lost here\n  ")
     assert again[start + 16_384 :] == lines(60_000)[start + 16_384 :]
-
-
-def test_two_processes_do_not_share_an_outbox(folder: Path) -> None:
-    outbox = opened(folder)
-    with pytest.raises(OutboxTaken, match="another worker.py of this name"):
-        opened(folder)
-    reopened(outbox, folder).close()
 
 
 @pytest.mark.parametrize("content", [b"coalition outbox 2\nwhatever", b"coalition outbox 10\n"])
