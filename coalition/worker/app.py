@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import socket
 from collections.abc import Mapping
@@ -13,17 +14,27 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 
 from coalition.config import WorkerConfig
+from coalition.errors import ConfigError
+from coalition.worker.cgroup import Cgroups
 from coalition.worker.command import Way
 from coalition.worker.discovery import find_server
 from coalition.worker.host import Meter, cores, describe
 from coalition.worker.link import Link
+from coalition.worker.lookup import Owners
 from coalition.worker.loop import Loop
 from coalition.worker.machine import Machine
-from coalition.worker.outbox import Outbox
+from coalition.worker.outboxes import Outboxes
 from coalition.worker.reactor import Reactor, in_thread
 from coalition.worker.runs import Runs
 from coalition.worker.scratch import Scratch
+from coalition.worker.session import follow
 from coalition.worker.startup import run_startup
+
+BEYOND = (
+    "runcommand changes the user, so worker.py has no right to end what it starts, and can make no "
+    "control group (cgroup v2, from Linux 5.14 on) that would end it. Delegate one to it, as "
+    "Delegate=yes does for a service of systemd, or have root run worker.py, with runasuser=1"
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +43,20 @@ def worker_names(config: WorkerConfig) -> list[str]:
     """Return the names of a node's workers, as 4.0 named them: one is called like the node."""
     count = max(1, cores() // config.cpus) if config.cpus else config.workers
     return [config.name] if count == 1 else [f"{config.name}-{n}" for n in range(1, count + 1)]
+
+
+def way_of(config: WorkerConfig, node: str) -> Way:
+    """Return how a node starts its jobs; `node` is its name for control groups.
+
+    Raises ConfigError when the settings do not allow that on this computer.
+    """
+    way = Way(config.runcommand, config.runasuser)
+    if not way.needs_reach or Cgroups(node).reach_all():
+        return way
+    if config.exclusive:
+        raise ConfigError(f"[worker] exclusive: {BEYOND}")
+    log.warning("jobs that are to end may run on, and exclusive jobs are refused: %s", BEYOND)
+    return dataclasses.replace(way, beyond=True)
 
 
 class App:
@@ -84,15 +109,17 @@ class App:
 
     async def _run(self) -> None:
         config = self._config
-        way = Way(config.runcommand, config.runasuser)
         folder = config.datadir / f"outbox-{quote(config.name, safe='')}"
+        mark = f"{socket.gethostname()}:{folder.resolve()}"
+        way = way_of(config, mark)
         names = worker_names(config)
-        with closing(Outbox(folder, config.maxoutbox, len(names))) as outbox:
+        with closing(Outboxes(folder, config.maxoutbox, len(names))) as outboxes:
             if config.startup:
                 await run_startup(self._reactor, config.startup, self._environ)
             server = config.server_url or await find_server(
                 self._reactor, config.broadcast, self._port
             )
+            outbox = await outboxes.open(self._reactor, server)
             scratch = Scratch(
                 config.scratch_folder,
                 other_users=way.other_users,
@@ -107,6 +134,7 @@ class App:
                 random=self._random,
             )
             machine.on_host(describe(self._version))
+            machine.on_previous(follow(folder, machine.session))
             runs = Runs(
                 self._reactor,
                 machine,
@@ -115,10 +143,12 @@ class App:
                 server=server,
                 environ=self._environ,
                 way=way,
-                mark=f"{socket.gethostname()}:{folder.resolve()}",
+                owners=Owners(self._reactor),
+                mark=mark,
             )
             await runs.prepare()
-            await runs.recover()
+            await runs.recover(outboxes.others())
+            outboxes.leave_others()
             scratch.clear()
             log.info("%s works for %s", config.name, server)
             link = Link(self._reactor, server, self._version)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from coalition import wire
 from coalition.errors import CoalitionError, ConfigError
-from coalition.worker.owner import Owner, UnfitUser, owner_of
-from coalition.worker.runcommand import Runcommand, read
+from coalition.worker.owner import Owner
+from coalition.worker.runcommand import CARRIER, Runcommand, carried, read
 
 LONGEST = 1024 * 1024
 """Characters of a command after its variables are filled in; more than any system starts."""
@@ -58,11 +58,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Command:
-    """An argument vector with its directory (None: wherever the worker is) and environment."""
+    """An argument vector with its directory (None: wherever the worker is) and its variables."""
 
     arguments: list[str] | str
     directory: str | None
-    environment: dict[str, str]
+    variables: dict[str, str]
+    """What its environment has beyond the worker's, or instead of that."""
     remarks: list[str]
     """Lines for the job's log about what was left out."""
     user: Owner | None = None
@@ -78,6 +79,8 @@ class Way:
 
     runcommand: str = ""
     runasuser: bool = False
+    beyond: bool = False
+    """Whether what jobs start may be beyond the reach of worker.py: it cannot end that surely."""
     template: Runcommand | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -103,49 +106,58 @@ class Way:
         """Whether jobs may run as other users than worker.py itself."""
         return self.runasuser or self.template is not None
 
-    def owner(self, user: str) -> Owner | None:
-        """Return whom a job of `user` runs as, None where that is not known here.
+    @property
+    def names_user(self) -> bool:
+        """Whether it matters which user a job names, so that it has to be a fit one."""
+        return self.runasuser or (self.template is not None and self.template.names_user)
 
-        Raises CommandError for a user that no job may run as, where jobs run as their users.
-        """
-        if not (self.runasuser or (self.template and self.template.names_user)):
-            return None
-        try:
-            return owner_of(user)
-        except UnfitUser as error:
-            raise CommandError(str(error), NOT_STARTED) from error
+    @property
+    def needs_reach(self) -> bool:
+        """Whether jobs become users whose processes this worker.py has no right to signal."""
+        if sys.platform == "win32":
+            return False
+        else:
+            changes = self.template is not None and self.template.changes_user
+            return changes and os.geteuid() != 0
 
 
 def prepare(
-    start: wire.Start, mark: Mark, environ: Mapping[str, str], way: Way, scratch: str = ""
+    start: wire.Start,
+    mark: Mark,
+    environ: Mapping[str, str],
+    way: Way,
+    scratch: str = "",
+    owner: Owner | None = None,
 ) -> Command:
     """Make a run's command ready; `environ` is the worker's own environment.
 
-    `scratch` is the run's empty directory; the command works there if the job wants that.
+    `scratch` is the run's empty directory; the command works there if the job wants that. `owner`
+    is what `owner_of` says of the job's user, where the way names that.
 
     `$(NAME)` in command and directory is replaced by the job's or else the worker's variable. In
     the command an unknown NAME is left to the shell, so that `$(hostname)` works; so is everything
     that is not a bare name, like `$(date +%s)`. No shell sees the directory: there an unknown
     NAME becomes empty, with a remark. Raises CommandError.
     """
+    if way.names_user and owner is None and sys.platform != "win32":
+        raise ValueError(f"nobody has looked up the user {start.user!r}")
     remarks: list[str] = []
-    owner = way.owner(start.user)
     own = parse_environment(start.environment, remarks)
     ours = {**mark.variables(), "COALITION_JOB_ID": str(start.job)}
     if scratch:
         ours["COALITION_SCRATCH_DIR"] = scratch
     login = owner.variables() if owner and way.runasuser else {}
-    environment = {**environ, **login, **own, **ours}
+    variables = {**login, **own, **ours}
+    environment = {**environ, **variables}
     text = expand(start.command, environment)
     directory = (scratch if start.scratch else "") or _directory(start.dir, environment, remarks)
     if way.template is None:
-        return Command(shell(text), directory, environment, remarks, owner)
+        return Command(shell(text), directory, variables, remarks, owner)
     _check_argument(text)
     values = {"user": start.user, "dir": _unmistakable(directory), "cmd": text}
     arguments = way.template.arguments(values, ours)
-    own = {name: value for name, value in own.items() if name not in ours}
-    environment = {**environ, **way.template.environment(own, remarks), **ours}
-    return Command(arguments, None, environment, remarks)
+    own = {name: value for name, value in own.items() if name not in ours and name != CARRIER}
+    return Command(arguments, None, {**carried(own, remarks), **ours}, remarks)
 
 
 def _directory(text: str, variables: Mapping[str, str], remarks: list[str]) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from coalition.errors import CoalitionError
 
+MOST_GROUPS = 65536
+"""Groups that a user can have, on Linux."""
+
 
 class UnfitUser(CoalitionError):
     """No job may run as this user."""
@@ -54,5 +57,25 @@ def owner_of(user: str) -> Owner | None:
             raise UnfitUser(f"this computer does not know the user {user!r}") from error
         if found.pw_uid == 0:
             raise UnfitUser(f"{user!r} is root under another name, as which no job may run")
-        groups = tuple(os.getgrouplist(user, found.pw_gid))
+        groups = _groups(user, found.pw_gid)
         return Owner(user, found.pw_uid, found.pw_gid, groups, found.pw_dir, found.pw_shell)
+
+
+def _groups(user: str, first: int) -> tuple[int, ...]:
+    """Return the ids of all groups of a user, of which `first` is one.
+
+    Not by os.getgrouplist: that holds Python's lock, so all threads would wait for the answer too.
+    """
+    import ctypes
+
+    ask = ctypes.CDLL(None, use_errno=True).getgrouplist
+    room = ctypes.c_int(64)
+    while True:
+        size = room.value
+        groups = (ctypes.c_uint * size)()
+        if ask(os.fsencode(user), ctypes.c_uint(first), groups, ctypes.byref(room)) >= 0:
+            return tuple(groups[: room.value])
+        if size >= MOST_GROUPS:
+            raise UnfitUser(f"this computer does not tell the groups of {user!r}")
+        # Some systems do not say how many there are.
+        room.value = min(max(room.value, 2 * size), MOST_GROUPS)

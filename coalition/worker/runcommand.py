@@ -3,7 +3,8 @@
 That program may have more rights than the job: sudo, or anything that root runs. So nothing that a
 job says is ever pasted into a text that a shell reads. A blank is filled in inside one argument;
 in the script of `sh -c` it becomes a variable, whose value comes in an argument of its own. What
-cannot be done in one of these two ways is refused when the template is read.
+cannot be done in one of these two ways is refused when the template is read. Nor is a variable of a
+job ever set for that program: all of them come to it in the text of one.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from coalition.worker.script import Unsafe, rewrite
 BLANK = re.compile(r"__(?:user|dir|cmd)__")
 
 CARRIER = "COALITION_JOB_ENVIRONMENT"
-"""The variable that carries the job's variables past the runcommand, as text for the script's
-shell. No program but that takes any notice of it."""
+"""The variable that carries the job's variables past the runcommand, as text for a shell. Nothing
+takes notice of it but a script of `sh -c`, and programs that were written for it. A list of what is
+dangerous to set directly, like LD_PRELOAD, would never be complete."""
 
 SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "ksh93", "mksh", "zsh"})
 
@@ -33,18 +35,8 @@ READERS = frozenset(
 """Programs that make a text of their arguments and read that as commands again, in which quotes of
 a job would count."""
 
-ACTING = re.compile(
-    r"_*(?:BASH|CURL|DBUS|DYLD|GCONV|GETCONF|GIO|GIT|GLIBC|GTK|JAVA|JDK|KRB5|LD|LUA|MALLOC|NIS|NODE"
-    r"|OPENSSL|QT|RES|RESOLV|RLD|SHLIB|SSL|SUDO|SYSTEMD|TERMINFO|XDG)(?:_.*)?"
-    r"|(?:PERL|PYTHON|RUBY|TCL).*"
-    r"|BASHOPTS|BROWSER|CDPATH|CLASSPATH|COMSPEC|EDITOR|ENV|FPATH|HOME|HOSTALIASES|IFS|INPUTRC"
-    r"|LESSCLOSE|LESSOPEN|LIBPATH|LIBRARY_PATH|LOCALDOMAIN|LOCPATH|LOGNAME|NLSPATH|PAGER|PATH"
-    r"|PATHEXT|PATH_LOCALE|PROMPT_COMMAND|PS4|PSMODULEPATH|SHELL|SHELLOPTS|SYSTEMROOT|TEMP|TERMCAP"
-    r"|TERMPATH|TMP|TMPDIR|TZ|TZDIR|USER|USERNAME|VISUAL|WINDIR|ZDOTDIR",
-    re.IGNORECASE if sys.platform == "win32" else 0,
-)
-"""Variables that load code into a program, or choose the programs, files, servers and users that it
-trusts. It has to grow with the systems; a template that ends in `sh -c` needs no such list."""
+CHANGERS = frozenset({"sudo", "doas", "pkexec"})
+"""Programs that run others as another user, also when an ordinary user calls them."""
 
 OWN = frozenset({"UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO", "IFS"})
 """Variables that a shell does not take from outside; most stop it when they are set."""
@@ -66,6 +58,11 @@ class Runcommand:
     script: int
     names_user: bool
 
+    @property
+    def changes_user(self) -> bool:
+        """Whether it makes somebody else of a worker.py that has no rights for that itself."""
+        return self.names_user or any(_program(word) in CHANGERS for word in self.words)
+
     def arguments(self, values: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
         """Return the argument vector for a job.
 
@@ -80,15 +77,12 @@ class Runcommand:
         user = values["user"] if self.names_user else ""  # nobody has checked it then
         return [*filled, "sh", user, values["dir"], values["cmd"], *variables]
 
-    def environment(self, own: Mapping[str, str], remarks: list[str]) -> dict[str, str]:
-        """Return what of the job's `own` variables goes into the runcommand's environment.
 
-        What is left out is told in `remarks`.
-        """
-        return _carried(own, remarks) if self.script else _harmless(own, remarks)
+def carried(own: Mapping[str, str], remarks: list[str]) -> dict[str, str]:
+    """Return the variable that stands for a job's `own` ones in the runcommand's environment.
 
-
-def _carried(own: Mapping[str, str], remarks: list[str]) -> dict[str, str]:
+    It holds a line like `export NAME='value'` for each; what is left out is told in `remarks`.
+    """
     lines = []
     for name, value in own.items():
         if _NAME.fullmatch(name) and name not in OWN:
@@ -97,16 +91,6 @@ def _carried(own: Mapping[str, str], remarks: list[str]) -> dict[str, str]:
         else:
             remarks.append(f"the variable {name} is left out: a shell cannot hand it on")
     return {CARRIER: "".join(lines)}
-
-
-def _harmless(own: Mapping[str, str], remarks: list[str]) -> dict[str, str]:
-    passed = {name: value for name, value in own.items() if not ACTING.fullmatch(name)}
-    remarks.extend(
-        f"the variable {name} is left out: it could act in the runcommand, which has no sh -c"
-        for name in own
-        if name not in passed
-    )
-    return passed
 
 
 def read(template: str) -> Runcommand:

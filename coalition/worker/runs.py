@@ -11,9 +11,12 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from coalition import wire
 from coalition.worker.actions import Action, Begin, Drop, EndTree, Extend, Forget, Save
-from coalition.worker.command import Command, CommandError, Mark, Way, prepare
+from coalition.worker.arrivals import Arrivals
+from coalition.worker.command import NOT_STARTED, Command, CommandError, Mark, Way, prepare
+from coalition.worker.lookup import Owners
 from coalition.worker.machine import Machine
 from coalition.worker.outbox import Outbox, Record
+from coalition.worker.owner import Owner, UnfitUser
 from coalition.worker.process import Processes, boottime
 from coalition.worker.reactor import Reactor, in_background, in_thread
 from coalition.worker.scratch import Scratch
@@ -24,15 +27,17 @@ LAPSED = (
     "begin it again."
 )
 
+BEYOND = (
+    "this node cannot surely end what runs as another user, so no exclusive job may run here; the "
+    "log of its worker.py says what helps"
+)
+
 SHORT = 1.0
 """Seconds of a run that is not worth a line in the node's own log, if all went well."""
 
-GATHER = 0.01
+GATHER = 0.015
 """Seconds that ends wait for others before they are saved, while all workers have more to do:
 half of the time between two reports."""
-
-NOT_STARTED = 126
-"""Exit code of a command that never ran, as shells have it."""
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +55,7 @@ class Runs:
         server: str,
         environ: Mapping[str, str],
         way: Way,
+        owners: Owners,
         mark: str,
     ) -> None:
         """Have none; `server` is the URL that jobs are told, `environ` the worker's environment.
@@ -66,6 +72,10 @@ class Runs:
         self._server = server
         self._environ = environ
         self._way = way
+        self._names_user = way.names_user
+        self._arrivals = Arrivals(
+            owners, begin=self._start, refuse=self._refuse, on_turn=self._on_arrivals
+        )
         self._folders: dict[int, str] = {}
         self._held: set[int] = set()
         self._unsaved: list[int] = []
@@ -90,16 +100,20 @@ class Runs:
         match action:
             case Begin(start, lease):
                 self._begin(start, lease)
-            case EndTree(run):
-                self._processes.end(run)
-            case Drop(run):
-                self._processes.drop(run)
             case Save(run, code, again, seconds):
                 self._save(run, code, again=again, seconds=seconds)
             case Forget(run):
                 self._outbox.forget(run)
+            case EndTree(run) | Drop(run) if self._arrivals.drop(run):
+                self.on_dropped(run)
+            case EndTree(run):
+                self._processes.end(run)
+            case Drop(run):
+                self._processes.drop(run)
             case Extend(lease):
-                self._processes.lease(self._boottime(lease))
+                deadline = self._boottime(lease)
+                self._arrivals.lease(deadline)
+                self._processes.lease(deadline)
 
     def _boottime(self, at: float) -> float:
         """Return a time of the machine's clock by the one that the keepers look at."""
@@ -107,14 +121,19 @@ class Runs:
 
     # --- an earlier life ---------------------------------------------------------------------
 
-    async def recover(self) -> None:
+    async def recover(self, others: Iterable[Outbox] = ()) -> None:
         """Take over what an earlier life of this node left in the outbox.
 
         A command that still runs is ended: nobody has read its output, nobody would see it end.
+        Those in the outboxes of `others`, for other servers, are ended too, and stay there.
         """
         records = self._outbox.records()
         await gatherResults(
-            [Deferred.fromCoroutine(self._end_leftover(record)) for record in records],
+            [
+                Deferred.fromCoroutine(self._end_leftover(outbox, record))
+                for outbox in [self._outbox, *others]
+                for record in outbox.records()
+            ],
             consumeErrors=True,
         )
         await self._keep_ends()
@@ -130,16 +149,18 @@ class Runs:
                 ended_at=self._reactor.seconds() - ago,
             )
 
-    async def _end_leftover(self, record: Record) -> None:
+    async def _end_leftover(self, outbox: Outbox, record: Record) -> None:
         if record.code is not None:
             return
         mark = Mark(record.run, record.worker, record.server)
-        await self._processes.end_leftover(record.pid, record.started, mark)
-        self._outbox.say(
+        remarks = await self._processes.end_leftover(record.pid, record.started, mark)
+        outbox.say(
             record.run, "The worker was cut off while this ran. What was left of it was ended."
         )
+        for remark in remarks:
+            outbox.say(record.run, f"WARNING: {remark}")
         record.code, record.again, record.ended_at = -signal.SIGTERM, True, time.time()
-        self._outbox.end(record.run, record.code, True, 0.0, record.ended_at)
+        outbox.end(record.run, record.code, True, 0.0, record.ended_at)
         log.warning("run %d was cut off and is to be done again", record.run)
 
     async def prepare(self) -> None:
@@ -153,30 +174,43 @@ class Runs:
     # --- a run begins ------------------------------------------------------------------------
 
     def _begin(self, start: wire.Start, lease: float | None) -> None:
-        run = start.run
-        self._outbox.begin(Record(run, start.job, start.worker, self._server), self.maxlog)
+        self._outbox.begin(Record(start.run, start.job, start.worker, self._server), self.maxlog)
+        until = None if lease is None else self._boottime(lease)
+        if until is not None and self._way.beyond:
+            self.on_failed(start.run, CommandError(BEYOND, NOT_STARTED))
+        elif self._names_user:
+            self._arrivals.add(start, until)
+        else:
+            self._start(start, until, None)
+
+    def _start(self, start: wire.Start, until: float | None, owner: Owner | None) -> None:
         try:
-            command = self._command(start)
-        except CommandError as error:
-            self.on_failed(run, error)
-            return
+            command = self._command(start, owner)
         except OSError as error:
-            self.on_failed(run, Shortage(f"there is no scratch directory: {error}"))
-            return
+            self.on_failed(start.run, Shortage(f"there is no scratch directory: {error}"))
         except Exception as error:
+            self._refuse(start.run, error)
+        else:
+            self._processes.start(start.worker, start.run, command, until)
+
+    def _refuse(self, run: int, error: BaseException) -> None:
+        if isinstance(error, UnfitUser):
+            error = CommandError(str(error), NOT_STARTED)
+        if not isinstance(error, CommandError | Shortage):
             # Not given back: with a mistake of ours that it brings to light, it would go round for
             # ever.
-            log.exception("run %d cannot be started", run)
-            self.on_failed(run, CommandError(str(error), NOT_STARTED))
-            return
-        until = None if lease is None else self._boottime(lease)
-        self._processes.start(start.worker, run, command, until)
+            log.error("run %d cannot be started", run, exc_info=error)
+            error = CommandError(str(error), NOT_STARTED)
+        self.on_failed(run, error)
 
-    def _command(self, start: wire.Start) -> Command:
+    def _on_arrivals(self) -> None:
+        self.on_turn()
+        self._processes.send()
+
+    def _command(self, start: wire.Start, owner: Owner | None) -> Command:
         mark = Mark(start.run, start.worker, self._server)
-        owner = self._way.owner(start.user)
         folder = self._folders[start.run] = self._scratch.make(start.run, owner)
-        command = prepare(start, mark, self._environ, self._way, folder)
+        command = prepare(start, mark, self._environ, self._way, folder, owner)
         for remark in command.remarks:
             self._say(start.run, f"WARNING: {remark}")
         return command

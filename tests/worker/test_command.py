@@ -14,6 +14,7 @@ from coalition.worker.command import (
     parse_environment,
     prepare,
 )
+from coalition.worker.owner import UnfitUser, owner_of
 
 MARK = Mark(7, "node", "http://farm:19211")
 DIRECTLY = Way()
@@ -61,9 +62,8 @@ def test_what_is_no_variable_in_the_environment_is_named() -> None:
 def test_the_jobs_variables_come_before_the_workers_and_ours_before_both() -> None:
     start = wire.Start("node", 7, 3, "true", environment=r"A=job\nCOALITION_RUN=8")
     command = prepare(start, MARK, {"A": "worker", "B": "worker"}, DIRECTLY, "/scratch/7")
-    assert command.environment == {
+    assert command.variables == {
         "A": "job",
-        "B": "worker",
         "COALITION_RUN": "7",
         "COALITION_JOB_ID": "3",
         "COALITION_WORKER": "node",
@@ -104,11 +104,15 @@ def test_a_job_can_work_in_its_scratch_directory() -> None:
         ("no such; id", "does not know the user 'no such; id'"),
     ],
 )
-def test_a_user_that_no_job_may_run_as_is_an_error_of_the_job(user: str, reason: str) -> None:
-    way = Way("sudo -u __user__ -E -- sh -c 'cd __dir__; __cmd__'")
-    with pytest.raises(CommandError, match=reason) as caught:
-        prepare(wire.Start("node", 7, 3, "true", user=user), MARK, {}, way)
-    assert caught.value.exit_code == 126
+def test_a_user_that_no_job_may_run_as(user: str, reason: str) -> None:
+    with pytest.raises(UnfitUser, match=reason):
+        owner_of(user)
+
+
+def test_nothing_is_started_as_a_user_whom_nobody_has_looked_up() -> None:
+    start = wire.Start("node", 7, 3, "true", user="nobody")
+    with pytest.raises(ValueError, match="nobody has looked up the user 'nobody'"):
+        prepare(start, MARK, {}, Way("sudo -u __user__ -E -- sh -c 'cd __dir__; __cmd__'"))
 
 
 def test_root_under_another_name_is_still_root(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +120,8 @@ def test_root_under_another_name_is_still_root(monkeypatch: pytest.MonkeyPatch) 
 
     toor = pwd.struct_passwd(("toor", "x", 0, 5, "", "/", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: toor)
-    with pytest.raises(CommandError, match="'toor' is root under another name"):
-        Way("runas __user__ __cmd__").owner("toor")
+    with pytest.raises(UnfitUser, match="'toor' is root under another name"):
+        owner_of("toor")
 
 
 def test_where_no_user_is_changed_the_job_may_name_any_user() -> None:
@@ -132,15 +136,15 @@ def test_runasuser_starts_the_job_as_its_owner_with_a_login_of_its_own(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     start = wire.Start("node", 7, 3, "$(HOME)/run", user="nobody", environment="SHELL=/bin/x")
-    command = prepare(start, MARK, {"HOME": "/root", "USER": "root"}, Way(runasuser=True))
-    owner = command.user
+    owner = owner_of("nobody")
     assert owner is not None
+    environ = {"HOME": "/root", "USER": "root"}
+    command = prepare(start, MARK, environ, Way(runasuser=True), owner=owner)
+    assert command.user == owner
     assert (owner.name, owner.uid > 0, owner.gid in owner.groups) == ("nobody", True, True)
-    got = {name: command.environment[name] for name in ("HOME", "USER", "LOGNAME", "SHELL")}
+    got = {name: command.variables[name] for name in ("HOME", "USER", "LOGNAME", "SHELL")}
     assert got == {"HOME": owner.home, "USER": "nobody", "LOGNAME": "nobody", "SHELL": "/bin/x"}
     assert command.arguments == ["/bin/sh", "-c", f"{owner.home}/run"]
-    with pytest.raises(CommandError, match="no job may run as root"):
-        prepare(wire.Start("node", 7, 3, "id", user="root"), MARK, {}, Way(runasuser=True))
 
 
 def test_runasuser_needs_root_and_no_runcommand(monkeypatch: pytest.MonkeyPatch) -> None:

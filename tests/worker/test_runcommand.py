@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 from coalition import wire
 from coalition.errors import ConfigError
 from coalition.worker.command import Command, CommandError, Mark, Way, prepare
-from tests.worker.real import eventually, running_node
+from coalition.worker.owner import UnfitUser, owner_of
+from coalition.worker.runcommand import CARRIER, OWN, carried
+from tests.worker.real import ROOT, eventually, running_node
 from tests.worker.scripted import ScriptedServer
 
 MARK = Mark(7, "it's $(id) node", "http://farm:19211")
@@ -49,14 +53,19 @@ def job(command: str, folder: Path, **more: str) -> wire.Start:
 
 
 def made(start: wire.Start, template: str = MANUAL, folder: Path = Path("/nowhere")) -> Command:
-    environ = {"PATH": f"{folder}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/"}
-    return prepare(start, MARK, environ, Way(template))
+    way = Way(template)
+    owner = owner_of(start.user) if way.names_user else None
+    return prepare(start, MARK, environ(folder), way, owner=owner)
 
 
-def run(command: Command) -> subprocess.CompletedProcess[str]:
+def environ(folder: Path) -> dict[str, str]:
+    return {"PATH": f"{folder}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/"}
+
+
+def run(command: Command, folder: Path = Path("/nowhere")) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command.arguments,
-        env=command.environment,
+        env={**environ(folder), **command.variables},
         cwd=command.directory,
         capture_output=True,
         text=True,
@@ -66,7 +75,7 @@ def run(command: Command) -> subprocess.CompletedProcess[str]:
 
 
 def output(start: wire.Start, template: str, folder: Path) -> str:
-    done = run(made(start, template, folder))
+    done = run(made(start, template, folder), folder)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -79,7 +88,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 def test_the_template_of_the_manual_runs_a_command_in_its_folder(folder: Path) -> None:
     start = job("pwd; echo $A $(A) 'it''s'; exit 3", folder, environment="A=b c")
-    done = run(made(start, MANUAL, folder))
+    done = run(made(start, MANUAL, folder), folder)
     assert (done.stdout, done.returncode) == (f"{folder}\nb c b c its\n", 3)
 
 
@@ -98,7 +107,7 @@ HOSTILE = [
 @needs_root
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_command_runs_anything_as_somebody_else(folder: Path, text: str) -> None:
-    done = run(made(job(text, folder), MANUAL, folder))
+    done = run(made(job(text, folder), MANUAL, folder), folder)
     assert "root" not in done.stdout + done.stderr
     assert "nobody" in output(job("id -un", folder), MANUAL, folder)
 
@@ -113,7 +122,7 @@ def test_a_folder_is_a_folder_whatever_its_name(folder: Path, name: str) -> None
 
 @pytest.mark.parametrize("user", ["nobody'; id; '", "nobody -u root", "$(id)", "root\n", "-uroot"])
 def test_no_user_runs_anything_at_all(folder: Path, user: str) -> None:
-    with pytest.raises(CommandError):
+    with pytest.raises(UnfitUser):
         made(job("true", folder, user=user), MANUAL, folder)
 
 
@@ -136,7 +145,7 @@ def test_a_command_means_the_same_as_without_a_runcommand(shell: str, text: str)
 
 
 def test_a_folder_that_is_missing_ends_the_job_before_its_command(folder: Path) -> None:
-    done = run(made(job("echo here", folder / "no"), MANUAL, folder))
+    done = run(made(job("echo here", folder / "no"), MANUAL, folder), folder)
     assert (done.stdout, done.returncode) == ("", 1)
     assert str(folder / "no") in done.stderr
 
@@ -145,7 +154,7 @@ def test_a_relative_folder_is_not_looked_for_elsewhere(folder: Path) -> None:
     command = made(wire.Start("node", 7, 3, "pwd", "-", "nobody"), "sh -c 'cd __dir__; __cmd__'")
     assert "./-" in command.arguments
     (folder / "-").mkdir()
-    environment = {**command.environment, "CDPATH": "/", "OLDPWD": "/"}
+    environment = {**environ(folder), **command.variables, "CDPATH": "/", "OLDPWD": "/"}
     done = subprocess.run(command.arguments, cwd=folder, env=environment, capture_output=True)
     assert done.stdout.decode() == f"{folder}/-\n"
 
@@ -164,7 +173,7 @@ def test_what_acts_in_programs_acts_in_the_job_only(folder: Path) -> None:
         folder,
         environment=r"LD_PRELOAD=/it's $(id).so\nPATH=/evil\nBASH_ENV=/evil\nA=1'2",
     )
-    done = run(made(start, MANUAL, folder))
+    done = run(made(start, MANUAL, folder), folder)
     assert done.stdout == "/it's $(id).so,/evil,1'2,gone\n"
     seen = dict(item.split("=", 1) for item in (folder / "seen").read_text()[:-1].split("\0"))
     assert seen["PATH"].startswith(f"{folder}:")
@@ -190,16 +199,44 @@ def test_what_a_shell_cannot_hand_on_is_left_out_and_named(folder: Path) -> None
     assert run(command).stdout == "1\n"
 
 
-def test_without_a_script_what_could_act_in_the_runcommand_is_left_out_and_named() -> None:
+def test_no_variable_of_a_job_is_set_for_a_runcommand_without_a_script() -> None:
     environment = (
-        r"LD_PRELOAD=/e\nPYTHONPATH=/e\nHOME=/e\nSHOT=7\nLDAP=1\nGITHUB=2\nCOALITION_RUN=8"
+        r"LD_PRELOAD=/it's\nPATH=/e\nANY_THING=7\nCOALITION_RUN=8\nCOALITION_JOB_ENVIRONMENT=x"
     )
     command = made(job("render", Path("/a"), environment=environment), "myrunner __user__ __cmd__")
     assert command.arguments == ["myrunner", "nobody", "render"]
-    got = command.environment
-    assert (got["SHOT"], got["LDAP"], got["GITHUB"], got["COALITION_RUN"]) == ("7", "1", "2", "7")
-    assert (got["HOME"], "LD_PRELOAD" in got, "PYTHONPATH" in got) == ("/", False, False)
-    assert [remark.split()[2] for remark in command.remarks] == ["LD_PRELOAD", "PYTHONPATH", "HOME"]
+    assert command.variables == {
+        "COALITION_RUN": "7",
+        "COALITION_JOB_ID": "3",
+        "COALITION_WORKER": MARK.worker,
+        "COALITION_SERVER": MARK.server,
+        "COALITION_JOB_ENVIRONMENT": (
+            "export LD_PRELOAD='/it'\\''s'\nexport PATH='/e'\nexport ANY_THING='7'\n"
+        ),
+    }
+    assert command.remarks == []
+
+
+@needs_root
+def test_the_program_of_the_documentation_hands_on_a_jobs_variables(folder: Path) -> None:
+    page = (ROOT / "docs" / "operations.rst").read_text("utf-8")
+    program = page[page.index("   #!/bin/sh\n") :].partition("\n\n")[0]
+    (folder / "myrunner").write_text(dedent(program) + "\n")
+    (folder / "myrunner").chmod(0o755)
+    start = job(
+        'id -un; pwd; echo "$A,$LD_PRELOAD,$COALITION_RUN,${COALITION_JOB_ENVIRONMENT-gone}"',
+        folder,
+        environment=r"A=it's  $(id)\nLD_PRELOAD=\nENV=/e",
+    )
+    template = "myrunner __user__ __dir__ __cmd__"
+    assert output(start, template, folder) == f"nobody\n{folder}\nit's  $(id),,7,gone\n"
+
+
+@given(st.dictionaries(st.from_regex("[A-Za-z_][A-Za-z0-9_]*", fullmatch=True), TEXTS))
+def test_a_program_can_read_the_variables_without_a_shell(variables: dict[str, str]) -> None:
+    plain = {name: value for name, value in variables.items() if name not in OWN}
+    words = shlex.split(carried(plain, [])[CARRIER])
+    assert dict(word.split("=", 1) for word in words if "=" in word) == plain
 
 
 # --- templates -----------------------------------------------------------------------------------

@@ -1,0 +1,149 @@
+"""What a worker.py without rights may run as other users, though it cannot signal that."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from coalition.worker.cgroup import Cgroups
+from coalition.worker.command import Way
+from tests.worker.commands import needs_cgroups, needs_root
+from tests.worker.real import ROOT, Node, eventually
+from tests.worker.scripted import ScriptedServer
+
+pytestmark = needs_root
+
+WORKER, OWNER = "nobody", "daemon"
+"""Two users that every Linux has: of worker.py, and of the jobs."""
+
+READING = "--inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
+"""The only right that it is left: Python may be where nobody but root may look."""
+
+WARNING = "WARNING coalition.worker.app: jobs that are to end may run on"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of the user of worker.py, with a program that makes anybody of anybody, as sudo."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    change = shutil.copy(shutil.which("setpriv") or "", folder / "change")
+    os.chmod(change, 0o4755)
+    account = pwd.getpwnam(WORKER)
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def unprivileged_node(folder: Path, url: str, cgroup: Path | None, ini: str = "") -> Iterator[Node]:
+    """Run worker.py in `folder` as a user without rights, in this control group."""
+    change = f"{folder}/change --reuid=__user__ --clear-groups --"
+    (folder / "coalition.ini").write_text(
+        f"[worker]\nserverUrl={url}\nsleep=0.1\nname=node\n{ini}"
+        f"runcommand={change} sh -c 'cd __dir__; __cmd__'\n"
+    )
+    enter = f"echo 0 > {cgroup}/cgroup.procs && " if cgroup else ""
+    become = f"setpriv --reuid={WORKER} --regid=nogroup --clear-groups {READING} --"
+    script = f'{enter}exec {become} "$0" {ROOT}/worker.py --config {folder}/coalition.ini'
+    process = subprocess.Popen(["sh", "-c", script, sys.executable], cwd=folder)
+    try:
+        yield Node(process, folder)
+    finally:
+        left = (
+            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        )
+        for one in left:
+            one.kill()
+        process.kill()
+        process.wait()
+        psutil.wait_procs(left)
+
+
+@contextmanager
+def delegated() -> Iterator[Path]:
+    """Give a control group to the user of worker.py, as systemd does by Delegate=yes."""
+    groups = Cgroups(f"test of {os.getpid()}")
+    folder = Path(groups.make(1))
+    uid = pwd.getpwnam(WORKER).pw_uid
+    for path in (folder, folder / "cgroup.procs"):
+        os.chown(path, uid, -1)
+    try:
+        yield folder
+    finally:
+        groups.kill(str(folder))
+        eventually(lambda: not (folder / "cgroup.procs").read_text())
+        groups.remove()
+
+
+def test_without_a_control_group_it_warns_and_refuses_exclusive_jobs(folder: Path) -> None:
+    with (
+        ScriptedServer().running() as server,
+        unprivileged_node(folder, server.url, None) as node,
+    ):
+        server.give(1, "id -un", dir="/", user=OWNER)
+        assert server.wait_for_end(1).code == 0
+        assert server.logs[1] == b"daemon\n"
+        server.give(2, f"touch {folder}/ran", dir="/", user=OWNER, exclusive=True)
+        assert server.wait_for_end(2).code == 126
+        server.wait_for_log(2, b"ERROR: this node cannot surely end what runs as another user")
+        assert node.log.count(WARNING) == 1
+        assert "Delegate=yes" in node.log and "runasuser=1" in node.log
+        assert not (folder / "ran").exists()
+
+
+def test_where_all_jobs_are_exclusive_it_does_not_start(folder: Path) -> None:
+    with unprivileged_node(folder, "http://127.0.0.1:9", None, "exclusive=1\n") as node:
+        assert node.exit_code() != 0
+        assert "[worker] exclusive: runcommand changes the user" in node.log
+
+
+@needs_cgroups
+def test_with_a_control_group_it_ends_an_exclusive_job(folder: Path) -> None:
+    with (
+        delegated() as cgroup,
+        ScriptedServer().running() as server,
+        unprivileged_node(folder, server.url, cgroup) as node,
+    ):
+        server.give(1, "echo up; exec sleep 600", dir="/", user=OWNER, exclusive=True)
+        server.wait_for_log(1, b"up")
+        (job,) = [
+            child
+            for child in psutil.Process(node.process.pid).children(recursive=True)
+            if child.username() == OWNER
+        ]
+        server.kill(1)
+        server.wait_for_report(lambda report: report.workers[0].run == 0)
+        assert not job.is_running()
+        assert WARNING not in node.log
+
+
+# --- when that matters ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "needs"),
+    [
+        ("sudo -u __user__ -E -- sh -c 'cd __dir__; __cmd__'", True),
+        ("/usr/bin/sudo -u render -- sh -c 'cd __dir__; __cmd__'", True),
+        ("mine --as=__user__ __cmd__", True),
+        ("nice -n 10 sh -c 'cd __dir__; __cmd__'", False),
+        ("", False),
+    ],
+)
+def test_only_a_change_of_the_user_by_somebody_else_than_root_needs_it(
+    template: str, needs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not Way(template).needs_reach
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert Way(template).needs_reach == needs
