@@ -10,7 +10,7 @@ from coalition import wire
 FLIGHTS = 2
 """Requests under way at most: one that the server holds, one that says something new."""
 
-WAVE = 0.02
+WAVE = 0.03
 """Seconds from report to report of a node that has more jobs than workers: what ends meanwhile
 shares a request, and a wait for the disk on both sides."""
 
