@@ -6,11 +6,11 @@ parts are noticed across a crash of the server, without a second record that cou
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -23,8 +23,8 @@ from coalition.core.changes import Changes
 from coalition.core.model import Run
 from coalition.core.progress import Compile, Meter, Regex
 from coalition.core.states import RESERVED
-from coalition.errors import BadRequest
-from coalition.server.section import CUT, Section
+from coalition.errors import BadRequest, LogUnusable
+from coalition.server.section import CUT, Section, filler
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,14 @@ APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 """How a log is opened, for each write: to keep it open would save 2 us of the 25 of a short run.
 Windows would write a carriage return before each newline, if it were not told that it is binary."""
 
+PASSING = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT,
+        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN,
+    }
+)  # fmt: skip
+"""Errors of a disk, its server or this computer: all logs have them, and they pass."""
+
 AT_ONCE = 200
 """Files removed in one turn: more would keep the reactor for longer than a few milliseconds."""
 
@@ -77,13 +85,36 @@ class JobLogs:
         self._sections: dict[int, Section] = {}
         self._first_run: int | None = None  # number of the first one that this server has begun
         self._doomed: dict[int, None] = {}  # jobs whose old log is still to be removed
-        self.trouble: str | None = None  # why the last write failed
+        self._blocked: dict[int, str] = {}  # jobs whose file takes nothing, and why
+        self.trouble: str | None = None  # why the disk takes no logs, while it does not
 
     def path(self, job_id: int) -> str:
         """Give the file of a job's log."""
         if job_id in self._doomed:
             self._remove(job_id)
+        return self._place(job_id)
+
+    def _place(self, job_id: int) -> str:
         return f"{self._folder}/{job_id}.log"
+
+    def look(self, job_id: int) -> tuple[str, int, str]:
+        """Give the file of a job's log, its size, and why what comes for it is lost, if it is.
+
+        Raises LogUnusable if it cannot be read.
+        """
+        path = self.path(job_id)
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            size = 0
+        except OSError as error:
+            reason = f"the log of job {job_id} cannot be read: {_reason(error)}"
+            raise LogUnusable(reason, id=job_id) from error
+        blocked = self._blocked.get(job_id, "")
+        if blocked:
+            blocked = f"the log of job {job_id} cannot be written, its rest is lost: {blocked}"
+        return path, size, blocked
 
     def append(
         self, run: Run, offset: int | None, data: bytes
@@ -91,10 +122,12 @@ class JobLogs:
         """Write output of a run that goes on, from `offset` of its output (None: what follows).
 
         What is there already is passed over; what would leave a gap is not written, and what the
-        disk does not take is not counted. Gives the number of bytes that have arrived, and
-        progress and local progress where they were told.
+        disk does not take at the moment is not counted. Gives the number of bytes that have
+        arrived, and progress and local progress where they were told.
         """
         section = self._section(run)
+        if section is None:
+            return 0, None, None
         fresh = section.fresh(offset, data)
         if not fresh or not self._write(run, section, section.text(offset, fresh)):
             return section.size, None, None
@@ -123,11 +156,13 @@ class JobLogs:
                 self._sections.pop(run.id, None)
             elif run.id in ended:
                 self._end(run)
-            elif run.state != RESERVED:
-                self._write(run, self._section(run), b"")
+            elif run.state != RESERVED and (section := self._section(run)) is not None:
+                self._write(run, section, b"")
 
     def _end(self, run: Run) -> None:
         section = self._section(run)
+        if section is None:
+            return
         del self._sections[run.id]
         code = "no exit code" if run.code is None else f"exit code {run.code}"
         end = run.start + run.duration
@@ -135,21 +170,52 @@ class JobLogs:
         self._write(run, section, section.rest() + tail.encode())
 
     def _write(self, run: Run, section: Section, text: bytes) -> bool:
-        """Append to the file of a run's job, its head first; False if the disk does not take it."""
-        if not section.has_head:
-            text = _head_line(run) + text
-        if not text:
+        """Append to the file of a run's job, its head first; False if that has to wait.
+
+        A file that nobody can write keeps no node waiting: what comes for it is lost.
+        """
+        if not text and section.has_head:
             return True
         try:
-            self._append(run.job_id, text)
+            if section.lost:
+                self._fill(run, section)
+            self._append(run.job_id, text if section.has_head else _head_line(run) + text)
         except OSError as error:
-            if self.trouble is None:
-                log.error("the log of job %d cannot be written: %s", run.job_id, error)
-            self.trouble = str(error)
-            return False
+            if self._passes(error):
+                self._note_trouble(run.job_id, error)
+                return False
+            self._block(run.job_id, error)
+            section.lost += len(text)
+            return True
         self.trouble = None
         section.has_head = True
+        if self._blocked and self._blocked.pop(run.job_id, ""):
+            log.info("the log of job %d can be written again", run.job_id)
         return True
+
+    def _fill(self, run: Run, section: Section) -> None:
+        """Write as much as was lost: the file is to tell how much of a run has arrived."""
+        if not section.has_head:
+            self._append(run.job_id, _head_line(run))
+            section.has_head = True
+        for piece in filler(section.lost):
+            self._append(run.job_id, piece)
+            section.lost -= len(piece)
+
+    def _passes(self, error: OSError) -> bool:
+        """Say whether an error concerns all logs, and not just the file of one."""
+        return error.errno in PASSING or not os.access(self._folder, os.W_OK | os.X_OK)
+
+    def _note_trouble(self, job_id: int, error: OSError) -> None:
+        if self.trouble is None:
+            log.error("the log of job %d cannot be written: %s", job_id, error)
+        self.trouble = str(error)
+
+    def _block(self, job_id: int, error: OSError) -> None:
+        if job_id not in self._blocked:
+            file = self._place(job_id)
+            log.error("%s cannot be used, and what comes for it is lost: %s", file, _reason(error))
+        self._blocked[job_id] = _reason(error)
 
     def _append(self, job_id: int, data: bytes) -> None:
         file = os.open(self.path(job_id), APPEND, 0o666)
@@ -180,8 +246,13 @@ class JobLogs:
 
     def _remove(self, job_id: int) -> None:
         del self._doomed[job_id]
-        with suppress(FileNotFoundError):
-            os.unlink(f"{self._folder}/{job_id}.log")
+        self._blocked.pop(job_id, None)
+        try:
+            os.unlink(self._place(job_id))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.error("the log of job %d cannot be removed: %s", job_id, error)
 
     def _meter(self, run: Run) -> Meter:
         job = run.job
@@ -191,16 +262,21 @@ class JobLogs:
             log.warning("job %d has a progress pattern that cannot be used", job.id)
             return Meter("", "", self._compile)
 
-    def _section(self, run: Run) -> Section:
-        """Give the section of a run that goes on; what an earlier server had of it is found."""
+    def _section(self, run: Run) -> Section | None:
+        """Give the section of a run that goes on; what an earlier server had of it is found.
+
+        None if the disk does not say at the moment what that is.
+        """
         section = self._sections.get(run.id)
         if section is None:
-            section = self._sections[run.id] = Section(self._limit, self._meter(run))
-            if self._first_run is None or run.id < self._first_run:
-                self._find(run, section)
+            section = Section(self._limit, self._meter(run))
+            is_old = self._first_run is None or run.id < self._first_run
+            if is_old and not self._find(run, section):
+                return None
+            self._sections[run.id] = section
         return section
 
-    def _find(self, run: Run, section: Section) -> None:
+    def _find(self, run: Run, section: Section) -> bool:
         try:
             with open(self.path(run.job_id), "rb") as file:
                 base = _end_of_line(file, f"{_head(run.id)} on ".encode())
@@ -208,9 +284,14 @@ class JobLogs:
                     size = file.seek(0, os.SEEK_END) - base
                     file.seek(max(base, base + size - len(CUT)))
                     section.find_again(size, file.read(), by_offset=bool(run.worker.node))
+        except FileNotFoundError:
+            pass
         except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                log.error("the log of job %d cannot be read: %s", run.job_id, error)
+            if self._passes(error):
+                self._note_trouble(run.job_id, error)
+                return False
+            self._block(run.job_id, error)
+        return True
 
 
 def _end_of_line(file: BinaryIO, start: bytes) -> int:
@@ -238,6 +319,10 @@ def _write_rest(file: int, data: bytes, written: int) -> int:
     except OSError:
         os.ftruncate(file, os.fstat(file).st_size - written)
         raise
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _head_line(run: Run) -> bytes:

@@ -7,6 +7,8 @@ as arrived are never asked for again, be they kept or not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from coalition.core.progress import Meter
 
 LAST = 64 * 1024
@@ -17,6 +19,9 @@ SLACK = 2 * 1024 * 1024
 """Bytes beyond the limit that are taken of a node: it sends the last MB, and a word before it."""
 
 CUT = b"* what follows was not kept: the log of this run is too large\n"
+
+PIECE = 1024 * 1024
+"""Bytes of a filler that are written at once."""
 
 
 class Section:
@@ -29,8 +34,9 @@ class Section:
         "_left_out",
         "_limit",
         "_line_open",
-        "_lost",
+        "_unknown",
         "has_head",
+        "lost",
         "meter",
         "size",
     )
@@ -40,12 +46,13 @@ class Section:
         self.size = 0  # bytes of output that have arrived
         self.meter = meter
         self.has_head = False  # the line above it stands in the file
+        self.lost = 0  # bytes that could not be written, since the last that were
         self._limit = limit
         self._kept = 0  # bytes of output that stand in the file
         self._line_open = False  # the last one there is not a newline
         self._left_out = 0  # bytes beyond the limit, of a worker of protocol 1
         self._last = b""  # the last of those
-        self._lost = False  # an earlier server knew how many there were before
+        self._unknown = False  # an earlier server knew how many there were before
         self._cut = False  # the file says that nothing more is kept
 
     def find_again(self, size: int, last: bytes, by_offset: bool) -> None:
@@ -58,7 +65,7 @@ class Section:
         self._cut = by_offset and last == CUT and size > SLACK
         self.size = self._kept = size - len(CUT) if self._cut else size
         self._line_open = bool(last) and not last.endswith(b"\n")
-        self._lost = not by_offset and size >= self._limit
+        self._unknown = not by_offset and size >= self._limit
 
     def fresh(self, offset: int | None, output: bytes) -> bytes:
         """Give what is new of output from `offset` on (None: what follows); nothing for a gap."""
@@ -108,12 +115,22 @@ class Section:
 
     def rest(self) -> bytes:
         """Give what is still to be written when the run has ended, up to the end of a line."""
-        last, line_open = self._last, self._line_open
+        last, line_open = self._last, self._line_open and not self.lost
         missing = self._left_out - len(last)
-        if missing or self._lost:
-            number = "an unknown number of" if self._lost else str(missing)
+        if missing or self._unknown:
+            number = "an unknown number of" if self._unknown else str(missing)
             mark = f"* {number} bytes of output were left out here\n"
             last = b"\n" * line_open + mark.encode() + last
         if last:
             line_open = not last.endswith(b"\n")
         return last + b"\n" * line_open
+
+
+def filler(size: int) -> Iterator[bytes]:
+    """Give as many bytes as were lost, in pieces, that end with a line which says so."""
+    line = b"\n* %d bytes of output are missing here: they could not be written\n" % size
+    if size < len(line):
+        line = b"*" * (size - 1) + b"\n"
+    for start in range(len(line), size, PIECE):
+        yield b" " * min(PIECE, size - start)
+    yield line

@@ -151,8 +151,10 @@ def _send(request: LimitedRequest, answer: answers.Answer) -> None:
     path, offset, size = answer.file
     file = open(path, "rb")  # noqa: SIM115 the producer closes it
     file.seek(offset)
-    kind = JsonText if answer.as_json else FilePart
-    kind(request, file, size).start()
+    if answer.as_json:
+        JsonText(request, file, size, answer.remark).start()
+    else:
+        FilePart(request, file, size).start()
 
 
 class FilePart(NoRangeStaticProducer):
@@ -186,15 +188,17 @@ class FilePart(NoRangeStaticProducer):
 class JsonText(FilePart):
     """Sends a file as a JSON text; bytes that are no UTF-8 become U+FFFD."""
 
-    def __init__(self, request: LimitedRequest, file: Any, size: int) -> None:
-        """Send `size` bytes of an open file."""
+    def __init__(self, request: LimitedRequest, file: Any, size: int, remark: str) -> None:
+        """Send `size` bytes of an open file, and a last line."""
         super().__init__(request, file, size)
+        self._remark = f"\n* {remark}\n" if remark else ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = False
 
     def encode(self, data: bytes, last: bool) -> bytes:
         """Give the next piece of the text, with the quotation marks around all of it."""
-        inner = msgspec.json.encode(self._decoder.decode(data, last))[1:-1]
+        text = self._decoder.decode(data, last) + (self._remark if last else "")
+        inner = msgspec.json.encode(text)[1:-1]
         before, self._begun = b"" if self._begun else b'"', True
         return before + inner + (b'"' if last else b"")
 

@@ -12,6 +12,7 @@ let decoder = new TextDecoder();
 
 /** @param {number} job */
 async function open(job) {
+  if (id !== job) pre.replaceChildren(); // the log of this one may be out of reach
   const { total } = await api.log(job, 0, 0);
   [id, offset] = [job, Math.max(0, total - TAIL)];
   decoder = new TextDecoder();

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
 from coalition.core.farm import Farm
-from coalition.errors import BadRequest
+from coalition.errors import BadRequest, LogUnusable
 from coalition.server import answers, editing
 from coalition.server.routes import Call, route
 from coalition.wire import Dependencies, JobEdit
@@ -102,13 +101,14 @@ async def children_dependencies(call: Call) -> object:
 @route("GET", "/api/jobs/*/log")
 async def log(call: Call) -> object:
     """Give a job's log: as a JSON text, or, asked for a range, those bytes as they are."""
-    path = await call.service.log_path(call.who, call.id)
-    size = os.path.getsize(path) if os.path.exists(path) else 0
+    path, size, lost = await call.service.log_file(call.who, call.id)
     if not call.range:
         if not size:
-            return ""
-        return answers.Answer(file=(path, 0, size), as_json=True)
+            return lost
+        return answers.Answer(file=(path, 0, size), as_json=True, remark=lost)
     span = _span(call.range, size)
+    if span is None and lost:
+        raise LogUnusable(lost, id=call.id)
     if span is None:
         headers = {"content-range": f"bytes */{size}"}
         return answers.Answer(b"", 416, answers.TEXT, headers)
