@@ -9,7 +9,11 @@ Words = frozenset[str]
 
 NO_WORDS: Words = frozenset()
 
-_interned: dict[Words, Words] = {NO_WORDS: NO_WORDS}
+MOST_KNOWN = 20_000
+"""Entries of a cache until it is emptied: a farm has dozens of requirements, but who sends new
+words with every job must not fill the memory."""
+
+_interned: dict[Words, Words] = {}
 
 CALL = "@"
 """Begins a word that every worker of that name, or on a computer of that name, has by itself."""
@@ -22,6 +26,8 @@ def intern_words(words: Words) -> Words:
     """Give the one object that stands for this set: sets are few, jobs are many."""
     known = _interned.get(words)
     if known is None:
+        if len(_interned) >= MOST_KNOWN:
+            _interned.clear()
         known = _interned[words] = words
         if any(word.startswith(CALL) for word in words):
             _calls.add(words)
@@ -54,6 +60,8 @@ def join(first: Words, second: Words) -> Words:
         return first
     both = _joined.get((first, second))
     if both is None:
+        if len(_joined) >= MOST_KNOWN:
+            _joined.clear()
         both = _joined[first, second] = intern_words(first | second)
     return both
 
@@ -72,6 +80,8 @@ class Line:
         """Say whether every word of the requirement stands in this line."""
         answer = self._holds.get(requirement)
         if answer is None:
+            if len(self._holds) >= MOST_KNOWN:
+                self._holds.clear()
             answer = self._holds[requirement] = requirement <= self.words
         return answer
 

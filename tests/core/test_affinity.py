@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import pytest
 
+from coalition.core.affinity import MOST_KNOWN, Line, join, parse_words
 from tests.core.builders import farm, group, order, submit, worker
 
 
@@ -100,3 +104,15 @@ def test_what_a_worker_announces_counts_only_where_nobody_has_said_otherwise() -
     f.on_announce(w, "A")
 
     assert w.affinity == "B"
+
+
+def test_words_that_are_new_with_every_job_do_not_fill_the_memory() -> None:
+    line = Line(parse_words("A,B"))
+    gc.collect()
+    tracemalloc.start()
+    for number in range(3 * MOST_KNOWN):
+        own = parse_words(f"SHOT{number}")
+        assert not line.holds(join(own, parse_words("A")))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < MOST_KNOWN * 3000
