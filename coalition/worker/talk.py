@@ -71,7 +71,12 @@ class Talk:
         return len(self._flights)
 
     def longest_wait(self, *, leased: bool) -> float:
-        """Return how long the server may hold a report; `leased`: exclusive runs live."""
+        """Return how long the server may hold a report; `leased`: exclusive runs live.
+
+        While no answers come, not at all: who waits for long finds out too late that one is lost.
+        """
+        if self.away:
+            return 0.0
         return min(self.wait, self.timeout * LEASED) if leased else self.wait
 
     @property

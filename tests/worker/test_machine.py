@@ -338,3 +338,46 @@ def test_a_second_stop_does_not_wait_for_processes_that_never_end() -> None:
     machine.on_stop(0)
     machine.on_stop(0)
     assert machine.finished(15)
+
+
+def test_what_is_handed_ahead_to_a_node_that_leaves_meanwhile_is_let_go() -> None:
+    machine = new_machine()
+    held = report(machine)
+    machine.on_stop(0)
+    goodbye = report(machine)
+    ahead = wire.Orders(ahead=[wire.Ahead(["node"], [start(5)])])
+    assert machine.on_orders(held.number, ahead, 0) == []
+    machine.on_orders(goodbye.number, ahead, 0)
+    assert machine.finished(0)
+    assert (goodbye.report.leaving, goodbye.report.ahead) == (True, [])
+
+
+# --- cuts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [2.0, 3.0, 10.0, 60.0, 600.0])
+def test_a_node_whose_held_report_a_cut_swallows_is_heard_before_it_would_be_lost(
+    timeout: float,
+) -> None:
+    machine = new_machine()
+    orders = wire.Orders(wait=min(wire.LONGEST_WAIT, timeout / 3), timeout=timeout)
+    machine.on_orders(report(machine).number, orders, 0)
+    held = report(machine, 100)  # the last that the server hears before the cut
+    given_up = 100 + held.report.wait + held.patience
+    machine.on_lost(held.number, given_up)
+
+    due = machine.due(given_up)
+    assert held.report.wait == orders.wait
+    assert due is not None and due < 100 + timeout
+
+
+def test_while_no_answer_comes_the_server_is_asked_for_one_at_once() -> None:
+    machine = new_machine()
+    first = report(machine)
+    assert first.report.wait > 0
+    machine.on_lost(first.number, 30.0)
+    again = report(machine, 60.0)
+    assert again.report.wait == 0
+    machine.on_orders(again.number, wire.Orders(), 60.1)
+
+    assert report(machine, 62.0).report.wait > 0
