@@ -9,6 +9,10 @@ from coalition.core.farm import Farm
 from coalition.core.model import Run, Worker
 from coalition.server.joblog import JobLogs
 
+CLOCK_SET = 86400.0
+"""Seconds that a run may have taken beyond what has passed here: between two lives of the server
+somebody may have set the computer's clock."""
+
 Chunks = dict[int, list[wire.Chunk]]
 """Pieces of logs by run."""
 
@@ -109,7 +113,7 @@ class Reports:
         farm = self._farm
         other = farm.step_aside(worker)
         taken = True
-        if farm.on_begin(run, worker, max(0.0, now - end.ago - end.seconds)):
+        if farm.on_begin(run, worker, max(run.start, now - end.ago - end.seconds)):
             whole = self._take_log(run.id, chunks.pop(run.id, []), worker.node, orders)
             taken = whole or other is not None
             if taken:
@@ -120,12 +124,13 @@ class Reports:
         return taken
 
     def _note_end(self, run: Run, end: wire.End, now: float) -> None:
-        ended = now - end.ago
+        ended = max(run.start, now - end.ago)
+        seconds = min(end.seconds, max(0.0, now - run.start) + CLOCK_SET)
         if end.again:
             self._farm.on_give_back(run.worker, end.run, ended)
             self._farm.revoked.pop(end.run, None)
         else:
-            self._farm.on_end(run.worker, end.run, end.code, ended, end.seconds)
+            self._farm.on_end(run.worker, end.run, end.code, ended, seconds)
 
     def _take_log(
         self, run_id: int, pieces: list[wire.Chunk], node: str, orders: wire.Orders

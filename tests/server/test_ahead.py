@@ -77,6 +77,7 @@ def test_a_run_that_began_and_ended_unasked_is_told_in_one_report(farm: Inside) 
     node = Quick(farm)
     job = farm.submit()
     (run,) = numbers(node.tells())
+    farm.pass_time(4.0)
     ends = [End(node.run), End(run, 3, worker="n-1", seconds=2.5, ago=1.0)]
     orders = farm.told(0, ends=ends, logs=[Chunk(run, 0, b"hello\n")], last=run)
 
