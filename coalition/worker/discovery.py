@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.web.client import Agent, readBody
 
 from coalition import wire
@@ -150,11 +150,18 @@ async def _why_no_server(reactor: Reactor, url: str) -> str:
 async def _ask_for_health(reactor: Reactor, url: str) -> wire.Health:
     response = await Agent(reactor).request(b"GET", f"{url}/health".encode("ascii"))
     if response.code not in (200, 503) or response.length not in range(LONGEST_HEALTH):
-        unread = readBody(response)  # else its connection would stay open
-        unread.addErrback(lambda _: None)
-        unread.cancel()
+        cast(Any, response).deliverBody(_Unread())
         raise ServerUnreachable(f"its answer is {response.code}, of {response.length} bytes")
     return msgspec.json.decode(await readBody(response), type=wire.Health)
+
+
+class _Unread(Protocol):
+    """The body of an answer that nobody reads: its connection would stay open."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.transport.loseConnection()
 
 
 def _same_computer(url: str, other: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -160,6 +161,9 @@ class Victim:
         self._program.process.kill()
         self._program.process.wait()
 
+    def send(self, number: int) -> None:
+        self._program.process.send_signal(number)
+
     def revive(self) -> None:
         if self._program.process.poll() is not None:
             self._life.close()
@@ -226,3 +230,52 @@ def test_random_kills_of_all_programs_leave_each_job_one_end_and_nothing_that_ru
             assert lines.count(f"end {run['id']}") == wanted <= 1
     assert runs(tmp_path, "overlaps") == {}
     assert processes(tmp_path) == []
+
+
+LINES = b"".join(b"line %06d\n" % number for number in range(60_000))
+"""Output of a job, of which a node keeps the most in files of its outbox."""
+
+# Its second try has nothing to do.
+WRITES = """
+mkdir tried || exit 0
+echo up
+while [ ! -e go ]; do sleep 0.05; done
+cat lines
+sleep 7601.5
+"""
+
+CUT_OFF = b"* The worker was cut off while this ran. What was left of it was ended.\n"
+
+
+def kept(folder: Path) -> int:
+    """Bytes in the files of an outbox, however deep."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("away", ["stopped", "killed"])
+def test_a_killed_node_delivers_what_its_job_wrote_while_the_server_was_away(
+    free_port: int, tmp_path: Path, away: str
+) -> None:
+    url, store = f"http://127.0.0.1:{free_port}", f"sqlite:///{tmp_path / 'coalition.db'}"
+    (tmp_path / "lines").write_bytes(LINES)
+    log = tmp_path / "server" / "logs" / "1.log"
+    with ExitStack() as stack:
+        server = Victim(stack, lambda: running_server(tmp_path / "server", store, free_port))
+        node = Victim(stack, lambda: running_node(tmp_path / "node", url, "node"))
+        job = submit(url, WRITES, dir=str(tmp_path), environment=marked(tmp_path))
+        eventually(lambda: log.exists() and b"up\n" in log.read_bytes())
+        server.send(signal.SIGSTOP) if away == "stopped" else server.kill()
+        (tmp_path / "go").touch()
+        eventually(lambda: kept(tmp_path / "node" / "outbox-node") >= len(LINES))
+        node.kill()
+        eventually(lambda: not processes(tmp_path))
+        node.revive()
+        server.send(signal.SIGCONT) if away == "stopped" else server.revive()
+        eventually(lambda: not unfinished(url))
+
+        assert run_states(url, job) == ["STOPPED", "FINISHED"]
+        assert node.end() == 0
+    head, first, second = log.read_bytes().partition(b"up\n")
+    assert head.count(b"\n") == 1 and first == b"up\n"
+    assert second.startswith(LINES + CUT_OFF + b"* RUN 1 STOPPED at ")
+    assert second.count(b"line 000000\n") == second.count(CUT_OFF) == 1

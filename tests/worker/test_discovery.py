@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
 
 from coalition.worker import discovery
 from coalition.worker.discovery import EVERYWHERE, broadcast_addresses, find_server
@@ -37,9 +38,11 @@ def answering(port: int, *answers: bytes, host: str = "") -> Iterator[list[bytes
 
         thread = threading.Thread(target=work)
         thread.start()
-        yield asked
-        sock.sendto(b"over", (host or "127.0.0.1", port))
-        thread.join()
+        try:
+            yield asked
+        finally:
+            sock.sendto(b"over", (host or "127.0.0.1", port))
+            thread.join()
 
 
 def page(status: int, body: bytes) -> bytes:
@@ -65,9 +68,11 @@ def saying(port: int, *pages: bytes, host: str = "127.0.0.1") -> Iterator[list[b
         server.pages = list(pages)  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server.pages  # type: ignore[attr-defined]
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.pages  # type: ignore[attr-defined]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 WELL = page(200, b'{"ok": true, "reasons": []}')
@@ -110,6 +115,78 @@ def test_what_is_no_server_is_named_once_and_not_taken(
     warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert len(warnings) == 1
     assert f"http://127.0.0.1:{free_port} answers, but is no server of Coalition" in warnings[0]
+
+
+def test_what_is_no_server_fills_no_log(free_port: int, tmp_path: Path) -> None:
+    ini = f"broadcast=127.255.255.255\n[server]\nport={free_port}\n"
+    pages = [NO_SERVERS[0], NO_SERVERS[3], NO_SERVERS[4]]
+    with (
+        saying(free_port, *pages, WELL) as left,
+        answering(free_port, b"roxor"),
+        running_node(tmp_path, ini=ini) as node,
+    ):
+        eventually(lambda: left == [WELL] and "found the server" in node.log)
+        looked, no_server, found_one, *_ = node.log.splitlines()
+        assert "looking for a server" in looked and "is no server" in no_server
+        assert "found the server" in found_one
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def back_to(reactor: Any, number: int) -> None:
+    """Wait until no more descriptors than that are open."""
+    while descriptors() > number:
+        await sleep(reactor, 0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc tells of descriptors here")
+def test_looking_at_many_that_are_no_servers_leaves_nothing_open(
+    free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "ASK_AGAIN", 0.001)
+
+    async def work(reactor: Any) -> None:
+        await find_server(reactor, ["127.0.0.1"], free_port)
+        before = descriptors()  # with those that a reactor has anyway
+        await find_server(reactor, ["127.0.0.1"], free_port)
+        await back_to(reactor, before)
+
+    with saying(free_port, WELL, *NO_SERVERS * 10, WELL) as pages, answering(free_port, b"roxor"):
+        in_reactor(work)
+        assert pages == [WELL]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc tells of descriptors here")
+@pytest.mark.parametrize(
+    ("said", "patience"), [(b"", 0.01), (b"HTTP/1.1 404 .\r\nContent-Length: 9\r\n\r\n", 60.0)]
+)
+def test_looking_again_and_again_at_one_that_never_finishes_leaves_nothing_open(
+    free_port: int, monkeypatch: pytest.MonkeyPatch, said: bytes, patience: float
+) -> None:
+    monkeypatch.setattr(discovery, "ASK_AGAIN", 0.001)
+    monkeypatch.setattr(discovery, "LOOK_TIME", patience)
+    looks: list[socket.socket] = []
+
+    async def work(reactor: Any) -> None:
+        looking = Deferred.fromCoroutine(find_server(reactor, ["127.0.0.1"], free_port))
+        looking.addErrback(lambda failure: failure.trap(CancelledError))
+        before = 0
+        while len(looks) < 20:
+            await sleep(reactor, 0.01)
+            with suppress(OSError):  # nobody asks now, or has given up already
+                looks.append(mute.accept()[0])
+                before = before or descriptors()  # a reactor has some itself from now on
+                looks[-1].sendall(said)
+        looking.cancel()
+        await back_to(reactor, before + len(looks))
+
+    with socket.create_server(("127.0.0.1", free_port)) as mute, answering(free_port, b"roxor"):
+        mute.setblocking(False)
+        in_reactor(work)
+    for look in looks:
+        look.close()
 
 
 def test_a_second_server_is_named_beside_the_first(
