@@ -103,6 +103,7 @@ class App:
 
     def pause(self, pausing: bool) -> None:
         """Take no job until it is lifted; what runs goes on."""
+        log.info("pausing between jobs" if pausing else "taking jobs again")
         self._pausing = pausing
         if self._loop is not None:
             self._loop.pause(pausing)

@@ -57,7 +57,6 @@ class Loop:
 
     def pause(self, pausing: bool) -> None:
         """Take no job until this is lifted; what runs goes on."""
-        log.info("pausing between jobs" if pausing else "taking jobs again")
         self._runs.do(self._machine.on_pause(pausing))
         self._look()
 

@@ -301,8 +301,11 @@ def test_the_last_signal_to_a_node_that_still_starts_says_whether_it_takes_jobs(
     startup = "touch begun; while [ ! -e go ]; do sleep 0.05; done"
     with running_node(tmp_path, "-u", startup, server.url) as node:
         eventually((tmp_path / "begun").exists)
-        for number in (signal.SIGUSR1, last):
-            node.process.send_signal(number)
+        node.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: "pausing between jobs" in node.log)
+        if last == signal.SIGUSR2:
+            node.process.send_signal(last)
+            eventually(lambda: "taking jobs again" in node.log)
         (tmp_path / "go").touch()
         server.wait_for(lambda: server.reports)
         pausing = last == signal.SIGUSR1
