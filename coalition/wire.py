@@ -158,7 +158,7 @@ class End(Struct, omit_defaults=True):
     run: Count
     code: ExitCode = 0
     again: bool = False
-    worker: str = ""
+    worker: ShortText = ""
     seconds: Seconds = 0
     ago: Seconds = 0
 
@@ -182,10 +182,10 @@ class Report(Struct, omit_defaults=True):
     host: Host | None = None
     wait: Seconds = 0
     """Seconds the node agrees to wait for news; 0 asks for an answer at once."""
-    session: str = ""
+    session: ShortText = ""
     """Random, and another one whenever the node's process is started."""
-    previous: str = ""
-    """The session before this one, by the node's own folder: so it is no other of its name."""
+    previous: list[ShortText] = []
+    """The sessions before this one, by the node's own folder: so it is no other of its name."""
     number: Count = 0
     """Counts the reports of a session: one that was overtaken by a later one is passed over."""
     leaving: bool = False

@@ -36,7 +36,7 @@ class Ahead:
         self.returned: dict[int, Worker] = {}
         self.ahead: dict[int, Run] = {}
         self._last: dict[Lines, Rank] = {}  # no job handed ahead for these lines ranks after it
-        self._seen_version = 0
+        self._seen_version = -1
 
     def new_run(self, job: Job, worker: Worker, now: float) -> Run:
         """Make a run with a number that was never given."""

@@ -35,6 +35,7 @@ class Crew(Endings):
         self.workers: dict[str, Worker] = {}
         self.runs: dict[int, Run] = {}  # those that go on
         self._deadlines: list[tuple[float, int]] = []  # heap of (time, run number)
+        self._no_loss_before = 0.0
 
     # --- workers come, speak and go ---------------------------------------------------------
 
@@ -87,7 +88,7 @@ class Crew(Endings):
         One that was drained stays without jobs should it come back, but need not leave again.
         """
         self.on_rest(worker)
-        if worker.run is None:
+        if worker.run is None and not worker.ahead:
             worker.draining = False
             self._set_state(worker, TERMINATED)
 
@@ -138,8 +139,9 @@ class Crew(Endings):
         if worker.run is not None or not may_begin(run):
             self.on_recall(run)
             return False
-        if worker.ending is not None and worker.ending.id <= last:
-            self.on_rest(worker)
+        for ending in list(worker.endings.values()):
+            if ending.id <= last:
+                self.on_gone(ending)
         self.let_go(run)
         run.worker, run.start, run.state = worker, now, WORKING
         self.changes.begun_runs[run.id] = run
@@ -221,7 +223,7 @@ class Crew(Endings):
         if run is None or run.id != run_id:
             return False
         self._take_back(run, STOPPED, now)
-        self.on_rest(worker)
+        self.on_gone(run)
         return True
 
     def on_progress(self, run: Run, progress: float | None, local: float | None) -> None:
@@ -248,18 +250,24 @@ class Crew(Endings):
                 heappush(deadlines, (due, run.id))
             else:
                 self._timed_out(run, now)
+        if now < self._no_loss_before:
+            return
         for worker in self.workers.values():
             if now - worker.ping_time > self.worker_timeout and worker.state in (WAITING, WORKING):
                 self._lost(worker, now)
         self.forget_deleted(now)
 
-    def on_standstill(self, seconds: float) -> None:
+    def on_standstill(self, seconds: float, now: float) -> None:
         """The server itself stood still: nobody was silent in a time when nobody could be heard."""
         for worker in (*self.workers.values(), *self.deleted.values()):
-            worker.ping_time += seconds
+            worker.ping_time = min(now, worker.ping_time + seconds)
 
-    def on_beginning(self, now: float) -> None:
-        """The server has begun: every worker that it knows gets a full timeout to report."""
+    def on_beginning(self, now: float, last_timeout: float = 0.0) -> None:
+        """The server has begun: every worker that it knows gets a full timeout to report.
+
+        Exclusive runs count on the `last_timeout` that their nodes were told, if that was longer.
+        """
+        self._no_loss_before = now + last_timeout if last_timeout > self.worker_timeout else now
         for worker in (*self.workers.values(), *self.deleted.values()):
             worker.ping_time = now
 
@@ -347,7 +355,7 @@ class Crew(Endings):
             self._set_active(worker, False, now)
 
     def _known(self, names: list[str]) -> list[Worker]:
-        return [self.worker(name) for name in names]
+        return [self.worker(name) for name in dict.fromkeys(names)]
 
     def _set_active(self, worker: Worker, active: bool, now: float) -> None:
         self._note_active(worker, active)

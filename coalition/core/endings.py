@@ -26,18 +26,22 @@ class Endings(Ahead):
     def revoke(self, run: Run) -> None:
         """Have a worker end a run, and keep its job from others until that is done."""
         self.revoked[run.id] = run.worker
-        run.worker.ending = run.job.claim = run
+        run.worker.endings[run.id] = run.job.claim = run
         self.changes.endings[run.id] = run
 
+    def on_gone(self, run: Run) -> None:
+        """Nothing is left of a run that was taken from its worker: its job may go to another."""
+        del run.worker.endings[run.id]
+        self.changes.endings[run.id] = None
+        job = run.job
+        job.claim = None
+        if job.id in self.tree.jobs and job.group is None:
+            settle(job)
+
     def on_rest(self, worker: Worker) -> None:
-        """Nothing is left of the run that was taken from a worker: its job may go to another."""
-        ending, worker.ending = worker.ending, None
-        if ending is not None:
-            self.changes.endings[ending.id] = None
-            job = ending.job
-            job.claim = None
-            if job.id in self.tree.jobs and job.group is None:
-                settle(job)
+        """Nothing is left of what was taken from a worker."""
+        for run in list(worker.endings.values()):
+            self.on_gone(run)
 
     def drop_claim(self, claim: Run) -> None:
         """Let go of a run that keeps a job from others; its node is told to end it."""
@@ -45,7 +49,7 @@ class Endings(Ahead):
             self.revoked[claim.id] = claim.worker
             self.on_release(claim)
         else:
-            self.on_rest(claim.worker)
+            self.on_gone(claim)
 
     def rest_all(self, worker: Worker) -> None:
         """Nobody waits any more for the word of a worker, on what it had or was handed ahead."""
@@ -61,7 +65,7 @@ class Endings(Ahead):
             self.rest_all(self.deleted.pop(worker.name))  # of another node
         for run in worker.ahead.values():
             self.on_recall(run)
-        if worker.ending is not None or worker.ahead:
+        if worker.endings or worker.ahead:
             self.deleted[worker.name] = worker
 
     def inherit(self, worker: Worker) -> None:
@@ -70,15 +74,16 @@ class Endings(Ahead):
         if before is None or before.node not in ("", worker.node):
             return
         del self.deleted[worker.name]
-        worker.seen_run, worker.ending, worker.ahead = before.seen_run, before.ending, before.ahead
-        for run in (worker.ending, *worker.ahead.values()):
-            if run is not None:
-                run.worker = worker
+        worker.seen_run, worker.endings, worker.ahead = (
+            before.seen_run, before.endings, before.ahead,
+        )  # fmt: skip
+        for run in (*worker.endings.values(), *worker.ahead.values()):
+            run.worker = worker
 
     def forget_deleted(self, now: float) -> None:
         """Give up on deleted workers that have been silent for too long, or have no more to end."""
         for name, worker in list(self.deleted.items()):
             if now - worker.ping_time > self.worker_timeout:
                 self.rest_all(worker)
-            if worker.ending is None and not worker.ahead:
+            if not worker.endings and not worker.ahead:
                 del self.deleted[name]

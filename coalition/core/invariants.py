@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coalition.core.affinity import Words, join
 from coalition.core.cycles import Plan, refuse_cycles
-from coalition.core.model import Job
+from coalition.core.model import Job, Run
 from coalition.core.ready import Queue, is_open
 from coalition.core.states import ERROR, FINISHED, PENDING, WAITING, WORKING
 from coalition.core.tree import Tree, group_state
@@ -47,7 +47,7 @@ def check_runs(crew: Crew) -> None:
         assert crew.workers[run.worker.name] is run.worker, f"run {run.id} of a stranger"
     for job in crew.tree.jobs.values():
         claim = job.claim
-        held = claim is None or claim is claim.worker.ending or claim.id in claim.worker.ahead
+        held = claim is None or _waits_for(claim)
         assert held, f"job {job.id} waits for nobody"
     for run in crew.ahead.values():
         assert run.worker.ahead.get(run.id) is run, f"run {run.id} is nobody's"
@@ -62,6 +62,10 @@ def check_runs(crew: Crew) -> None:
             assert worker.state != WORKING, f"worker {worker.name} works on nothing"
         else:
             assert worker.run.job.run is worker.run, f"worker {worker.name} has another's run"
+
+
+def _waits_for(claim: Run) -> bool:
+    return claim is (claim.worker.endings | claim.worker.ahead).get(claim.id)
 
 
 def _top_down(tree: Tree) -> list[Job]:

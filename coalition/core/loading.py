@@ -123,6 +123,8 @@ def _load_runs(farm: Farm, loaded: Loaded) -> None:
         elif job is not None and worker is not None and job.state == WORKING:
             job.run = worker.run = farm.runs[id] = Run(id, job, worker, start)
             worker.state = WORKING
+            # If its node does not have it, it may have had: the number must not begin twice.
+            worker.seen_run = id
             farm.watch_deadline(job)
     for worker in farm.workers.values():
         if worker.state == WORKING and worker.run is None:
@@ -135,14 +137,14 @@ def _load_endings(farm: Farm, loaded: Loaded) -> None:
         worker = farm.workers.get(worker_name)
         if worker is None or worker.node != node:
             worker = _deleted(farm, worker_name, node)
-        taken = job is None or job.claim is not None or worker.ending is not None
+        taken = job is None or job.claim is not None
         if taken or worker.state == TERMINATED:
             farm.changes.endings[id] = None
             continue
         assert job is not None
         run = Run(id, job, worker, 0.0)
         run.state = STOPPED
-        worker.ending = job.claim = run
+        worker.endings[id] = job.claim = run
         settle(job)
 
 

@@ -154,7 +154,7 @@ class Worker:
         "cores",
         "cpu",
         "draining",
-        "ending",
+        "endings",
         "error",
         "finished",
         "free_memory",
@@ -192,7 +192,7 @@ class Worker:
         self.error = 0
         self.last_job = -1
         self.run: Run | None = None
-        self.ending: Run | None = None  # taken from it; its process may still be dying
+        self.endings: dict[int, Run] = {}  # taken from it; their processes may still be dying
         self.seen_run = 0  # number of the last run its node was heard to have
         self.ahead: dict[int, Run] = {}  # handed ahead to it and those of its node that are like it
         self.active = True

@@ -71,9 +71,11 @@ class App:
         try:
             with self._store.writing() as connection:
                 farm.load(loading.load(connection))
+                last = loading.last_timeout(connection)
+                writing.note_timeout(connection, farm.worker_timeout)
         finally:
             gc.enable()
-        farm.on_beginning(self._clock.seconds())
+        farm.on_beginning(self._clock.seconds(), last)
         farm.check_invariants()
         log.info("%d jobs and %d workers loaded", len(farm.tree.jobs), len(farm.workers))
 

@@ -211,6 +211,18 @@ class JobLogs:
             log.error("the log of job %d cannot be written: %s", job_id, error)
         self.trouble = str(error)
 
+    def try_again(self) -> None:
+        """See whether the disk takes logs again: those who wait for that may have none to write."""
+        if self.trouble is not None:
+            path = f"{self._folder}/.probe"
+            try:
+                with open(path, "wb") as file:
+                    file.write(bytes(4096))
+                os.unlink(path)
+            except OSError:
+                return
+            self.trouble = None
+
     def _block(self, job_id: int, error: OSError) -> None:
         if job_id not in self._blocked:
             file = self._place(job_id)

@@ -12,7 +12,7 @@ from coalition.core.affinity import Line
 from coalition.core.farm import Farm
 from coalition.core.model import Worker
 from coalition.core.states import TERMINATED
-from coalition.errors import NameTaken
+from coalition.errors import BadRequest, NameTaken
 from coalition.server.joblog import JobLogs
 from coalition.server.reports import Reports, alike, start_order
 from coalition.server.slices import Clock, later
@@ -45,19 +45,23 @@ class Node:
     """A worker.py process: its held request and the orders that gather for it."""
 
     __slots__ = (
-        "asking", "heard", "held", "host", "idle", "number", "orders", "pace", "session", "tags",
+        "asking", "called", "heard", "held", "host", "idle", "left", "number", "orders", "pace",
+        "session", "sessions", "tags",
     )  # fmt: skip
 
     def __init__(self, heard: float, session: str = "") -> None:
         self.asking = 0  # requests that are not answered
         self.heard = heard
         self.session = session
+        self.sessions = {session}  # those that show that a node is this one
+        self.left: str | None = None  # the session that has said goodbye
         self.host: wire.Host | None = None
         self.number = -1
         self.held: Deferred[None] | None = None
         self.orders = wire.Orders()
         self.idle: list[Worker] = []  # those a held request offers
         self.tags: frozenset[str] = frozenset()  # by which jobs can call its workers
+        self.called: frozenset[str] = frozenset()  # those that do, whose workers get nothing ahead
         self.pace = 0.0  # seconds that its runs took of late, 0 before any has ended
 
     def at_work(self, now: float) -> bool:
@@ -65,8 +69,26 @@ class Node:
         return bool(self.session) and (self.asking > 0 or now - self.heard < SILENCE)
 
     def is_of(self, report: wire.Report) -> bool:
-        """Say whether a report is of the worker.py that spoke last, or of what came after that."""
-        return self.session in (report.session, report.previous)
+        """Say whether a report is of the worker.py that spoke last, or of what came after that.
+
+        An older database does not know the session; then it is.
+        """
+        if not self.sessions.isdisjoint(("", report.session)):
+            return True
+        # One that still has a request open is not over: the other's folder is a copy.
+        return self.asking == 0 and not self.sessions.isdisjoint(report.previous)
+
+    def note_session(self, report: wire.Report) -> None:
+        """Note who speaks, or that nobody does any more."""
+        leaves = report.leaving and not any(slot.run for slot in report.workers)
+        self.number = report.number
+        self.session = "" if leaves else report.session
+        self.sessions = set() if leaves else {report.session}
+        self.left = report.session if leaves else None
+
+    def is_overtaken(self, report: wire.Report) -> bool:
+        """Say whether a later report of the same session has come before."""
+        return report.session in (self.session, self.left) and report.number < self.number
 
     def note_pace(self, ends: list[wire.End]) -> None:
         """Learn from the runs that have ended how long those to come will take."""
@@ -98,11 +120,12 @@ class Nodes:
         self._saved = saved
         self._maxlog = maxlog
         back = clock.seconds() + RETURN
-        self._nodes = {
-            worker.node: Node(back, worker.session)
-            for worker in farm.workers.values()
-            if worker.node and worker.state != TERMINATED
-        }
+        self._nodes: dict[str, Node] = {}
+        for worker in farm.workers.values():
+            if worker.node and worker.state != TERMINATED:
+                node = self._nodes.setdefault(worker.node, Node(back, worker.session))
+                # A worker that its node had before may be known by an older one.
+                node.sessions.add(worker.session)
         # Idle workers that wait, by their affinity lines: one failed pick speaks for all of a kind.
         self._waiting: dict[tuple[Line, ...], dict[str, Worker]] = {}
         # The same by the words by which a job can call them.
@@ -123,11 +146,10 @@ class Nodes:
             node.heard = self._clock.seconds()
 
     async def _report(self, node: Node, report: wire.Report, ip: str, now: float) -> wire.Orders:
-        if node.session == report.session and report.number < node.number:
+        if node.is_overtaken(report):
             return self._new_orders()
         self._wake(node)
-        leaves = report.leaving and not any(slot.run for slot in report.workers)
-        node.session, node.number = "" if leaves else report.session, report.number
+        node.note_session(report)
         node.host = report.host or node.host
         orders = node.orders = self._new_orders()
         idle = self._reports.take(report, node.host, orders, now, ip)
@@ -150,18 +172,27 @@ class Nodes:
 
     def _check_names(self, report: wire.Report, now: float) -> None:
         """Refuse to listen to two computers of one name by turns: each would lose what it runs."""
+        if len({slot.name for slot in report.workers}) < len(report.workers):
+            raise BadRequest("two workers of the report have the same name", field="workers")
         node = self._nodes.get(report.node)
-        same = node is None or not node.at_work(now) or node.is_of(report)
+        same = node is not None and node.is_of(report)
         for slot in report.workers:
             worker = self._farm.workers.get(slot.name)
             if worker is None or (same and worker.node == report.node):
                 continue
             if self.at_work(worker, now):
                 other = f"another worker {slot.name!r} is at work at {worker.ip}"
-                raise NameTaken(f"{other}: give this one a name of its own", name=slot.name)
+                raise NameTaken(
+                    f"{other}: give this one a name of its own",
+                    name=slot.name,
+                    kill=[run for run in _runs_of(report) if run not in self._farm.runs],
+                )
 
     def at_work(self, worker: Worker, now: float) -> bool:
-        """Say whether somebody speaks for a worker."""
+        """Say whether somebody speaks for a worker, or may still do what it was given."""
+        has_some = worker.run is not None or worker.endings or worker.ahead
+        if has_some and now - worker.ping_time < self._farm.worker_timeout:
+            return True
         if not worker.node:
             return now - worker.ping_time < SILENCE
         node = self._nodes.get(worker.node)
@@ -181,9 +212,10 @@ class Nodes:
 
     def _hand_ahead(self, node: Node, report: wire.Report, orders: wire.Orders, now: float) -> None:
         """Hand jobs ahead to a node whose workers are busy with short ones."""
-        if any(not words.isdisjoint(node.tags) for words in self._farm.called()):
-            return  # a worker that never asks would not hear of what calls it
+        node.called = node.tags & self._called()
         workers = [self._farm.workers[slot.name] for slot in report.workers if not slot.resting]
+        # A worker that never asks would not hear of what calls it.
+        workers = [worker for worker in workers if worker.tags.isdisjoint(node.called)]
         room = node.ahead(len(workers)) - sum(len(worker.ahead) for worker in workers)
         kinds = {worker.lines: worker for worker in workers if worker.active}
         for worker in kinds.values():
@@ -194,7 +226,8 @@ class Nodes:
                     break
                 starts.append(start_order(run))
             if starts:
-                orders.ahead.append(wire.Ahead(alike(self._farm, report, worker), starts))
+                names = [one.name for one in workers if one.active and one.lines == worker.lines]
+                orders.ahead.append(wire.Ahead(names, starts))
 
     def drop(self, report: wire.Report) -> None:
         """A node has hung up while its request was held."""
@@ -274,11 +307,16 @@ class Nodes:
                 yield run_id, node
 
     def _clear_the_way(self) -> None:
-        """Call back what was handed ahead to nodes one of whose workers a job calls by its name."""
-        tags = frozenset().union(*self._farm.called())
+        """Call back what was handed ahead to nodes one of whose workers a job now calls by name."""
+        tags = self._called()
         for name in {run.worker.node for run in self._farm.ahead.values()} if tags else ():
-            if name in self._nodes and not tags.isdisjoint(self._nodes[name].tags):
+            node = self._nodes.get(name)
+            if node is not None and not tags & node.tags <= node.called:
+                node.called = tags & node.tags
                 self._farm.return_node(name)
+
+    def _called(self) -> frozenset[str]:
+        return frozenset().union(*self._farm.called())
 
     def _call_by_name(self, now: float, woken: dict[str, Node]) -> None:
         """Give jobs that call workers by their names to these."""
@@ -329,6 +367,11 @@ def _has_news(report: wire.Report, orders: wire.Orders) -> bool:
     fresh = not known.issuperset(orders.drain)
     started = bool(orders.start or orders.ahead)
     return started or fresh or bool(orders.kill or orders.drop or orders.ended)
+
+
+def _runs_of(report: wire.Report) -> Iterator[int]:
+    yield from (slot.run for slot in report.workers if slot.run)
+    yield from report.ahead
 
 
 def _is_missing(report: wire.Report, orders: wire.Orders) -> bool:

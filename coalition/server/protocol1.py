@@ -62,7 +62,7 @@ class Protocol1:
             return
         if worker.run is not None and worker.run.job_id == job:
             self._farm.on_end(worker, worker.run.id, code, now)
-        elif worker.ending is not None and worker.ending.job_id == job:
+        elif any(run.job_id == job for run in worker.endings.values()):
             self._farm.on_rest(worker)
 
     def _contact(self, name: str, ip: str, load: Load | None, now: float) -> Worker | None:

@@ -39,6 +39,7 @@ class Reports:
         count, and after the end of the run that its worker had before.
         """
         self._greet(report, host, now, ip)
+        self._logs.try_again()
         chunks: Chunks = {}
         for chunk in report.logs:
             chunks.setdefault(chunk.run, []).append(chunk)
@@ -193,11 +194,7 @@ class Reports:
         idle: list[Worker] = []
         for slot in slots:
             worker = self._farm.workers[slot.name]
-            unseen = _unseen(worker, slot)
-            if unseen:
-                orders.kill.append(unseen)
-            elif slot.run and worker.ending is not None and worker.ending.id != slot.run:
-                self._farm.on_rest(worker)
+            unseen = self._take_endings(worker, slot, orders)
             if slot.run:
                 self._take_busy(worker, slot.run, slot.run in ended, orders)
             elif unseen:
@@ -207,6 +204,22 @@ class Reports:
             elif not report.leaving and not slot.resting:
                 idle.append(worker)
         return idle
+
+    def _take_endings(self, worker: Worker, slot: wire.Slot, orders: wire.Orders) -> bool:
+        """Note which runs that were taken back are gone; say whether the node may not know of one.
+
+        The start of such a one may still be on the way, sent with an earlier answer: the node is
+        told once to end it, and only what it says after that means that it has nothing.
+        """
+        unseen = False
+        for run in list(worker.endings.values()):
+            known = run.id <= max(slot.last, slot.run) or worker.seen_run == run.id
+            if not known and not run.recalled:
+                run.recalled = unseen = True
+                orders.kill.append(run.id)
+            elif slot.run and slot.run != run.id:
+                self._farm.on_gone(run)
+        return unseen
 
     def _take_busy(self, worker: Worker, run_id: int, ended: bool, orders: wire.Orders) -> None:
         farm = self._farm
@@ -224,21 +237,6 @@ class Reports:
         elif run is None and not slot.resting:
             run = farm.on_pick(worker, now)
         return run
-
-
-def _unseen(worker: Worker, slot: wire.Slot) -> int:
-    """Give the run that was taken back before its worker had it, 0 if there is none.
-
-    Its start may still be on the way, sent with an earlier answer: the node is told once to end
-    it, and only what it says after that means that it has nothing.
-    """
-    ending = worker.ending
-    if ending is None or ending.recalled:
-        return 0
-    if ending.id <= max(slot.last, slot.run) or worker.seen_run == ending.id:
-        return 0
-    ending.recalled = True
-    return ending.id
 
 
 def alike(farm: Farm, report: wire.Report, worker: Worker) -> list[str]:

@@ -24,7 +24,7 @@ def tick(service: Service, due: float | None = None) -> None:
     try:
         if late > min(LATE, service.farm.worker_timeout / 2):
             log.warning("the server stood still for %.0f s", late)
-            service.farm.on_standstill(late)
+            service.farm.on_standstill(late, now)
         else:
             service.farm.on_tick(now)
             service.nodes.look()

@@ -12,7 +12,7 @@ from coalition.core.affinity import Words, parse_lines, parse_words
 from coalition.core.loading import Loaded
 from coalition.core.model import Job, Worker
 from coalition.core.states import FINISHED, LOST, RESERVED, STATES, WORKING, RunState
-from coalition.store import reading, schema
+from coalition.store import reading, schema, writing
 from coalition.store.engine import fetch
 from coalition.store.writing import NOT_BEGUN, delete_jobs, delete_rows, id_lists
 
@@ -63,6 +63,13 @@ def load(connection: Connection) -> Loaded:
         next_job=_next(connection, "jobs", table.id),
         next_run=_next(connection, "runs", schema.runs.c.id),
     )
+
+
+def last_timeout(connection: Connection) -> float:
+    """Give the `timeout` in seconds that nodes were told before this start, 0 if none was."""
+    table = schema.counters.c
+    told = connection.scalar(select(table.value).where(table.name == writing.TIMEOUT))
+    return (told or 0) / 1000
 
 
 def load_trees(connection: Connection, ids: Iterable[int], known: Container[int] = ()) -> Loaded:

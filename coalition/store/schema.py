@@ -195,4 +195,4 @@ counters = Table(
     _column("value", Number),
     **OPTIONS,
 )
-"""The highest id ever given to a job ("jobs") and to a run ("runs")."""
+"""The highest id ever given to a job ("jobs") and to a run ("runs"); the last "timeout" in ms."""

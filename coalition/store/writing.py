@@ -54,6 +54,9 @@ NO_RUN = -1
 NOT_BEGUN = 0.0
 """`start` of a run that is RESERVED: `start` has an index, which `state` has not."""
 
+TIMEOUT = "timeout"
+"""Name of the counter that is no counter: the `timeout` in ms that nodes are told."""
+
 IDS_PER_STATEMENT = 1000
 
 
@@ -293,3 +296,10 @@ def raise_counter(connection: Connection, name: str, value: int) -> None:
             f"UPDATE {schema.counters.name} SET value = {value:d} WHERE name = '{name}' AND value <"
             f" {value:d}"
         )
+
+
+def note_timeout(connection: Connection, seconds: float) -> None:
+    """Note the `timeout` that nodes are told from now on."""
+    table = schema.counters
+    connection.execute(delete(table).where(table.c.name == TIMEOUT))
+    connection.execute(insert(table).values(name=TIMEOUT, value=round(seconds * 1000)))

@@ -45,7 +45,7 @@ class Machine:
         self._affinity = affinity
         self._exclusive = exclusive
         self._talk = Talk(sleep, random)
-        self._previous = ""
+        self._previous: list[str] = []
         self._pool = Pool()
         self._last_run = dict.fromkeys(workers, 0)
         self._rests = Rests(random)
@@ -96,9 +96,9 @@ class Machine:
         if worker in self._last_run:
             self._last_run[worker] = max(number, self._last_run[worker])
 
-    def on_previous(self, session: str) -> None:
-        """Note the session of this node's life before this one."""
-        self._previous = session
+    def on_previous(self, sessions: list[str]) -> None:
+        """Note the sessions of this node's lives before this one."""
+        self._previous = sessions
 
     def on_host(self, host: wire.Host) -> None:
         """Note what the node is: the server is told now and after every outage."""

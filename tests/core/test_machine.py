@@ -244,10 +244,10 @@ class FarmMachine(RuleBasedStateMachine):
         """Its node does not know, and speaks on as before."""
         name = f"w{number}"
         old = self.farm.on_contact(name, self.now)
-        had = {run.job for run in [old.run, old.ending] if run is not None}
+        had = {run.job for run in (old.run, *old.endings.values()) if run is not None}
         self.farm.on_delete_workers([name], self.now)
         new = self.farm.on_contact(name, self.now)
-        assert {run.job for run in [new.ending] if run is not None} == had
+        assert {run.job for run in new.endings.values()} == had
 
     @invariant()
     def everything_is_consistent(self) -> None:

@@ -94,7 +94,9 @@ class Inside:
         self.farm = Farm(Changes(), timeout)
         with store.writing() as connection:
             self.farm.load(loading.load(connection))
-        self.farm.on_beginning(NOW)
+            last = loading.last_timeout(connection)
+            writing.note_timeout(connection, timeout)
+        self.farm.on_beginning(NOW, last)
         self.store = store
         self.stopped: list[Failure] = []
         self.logs = JobLogs(folder / "logs", maxlog)

@@ -75,3 +75,17 @@ def test_what_was_handed_ahead_to_a_deleted_worker_waits_for_its_node(tmp_path: 
         assert farm.told(0, ahead=[run.id], last=run.id).kill == [run.id]
         farm.told(0, last=run.id, leaving=True)
         assert [start.job for start in farm.told(0, node="other").start] == [job]
+
+
+def test_nobody_is_given_up_before_the_lease_that_an_earlier_server_gave_is_over(
+    tmp_path: Path,
+) -> None:
+    with inside(tmp_path, timeout=60) as farm:
+        farm.submit(exclusive=True)
+        run = farm.started().run
+    with inside(tmp_path, timeout=6) as farm:
+        farm.told(run)
+        farm.pass_time(58)
+        assert farm.told(0, node="other").start == []
+        farm.pass_time(7)
+        assert [start.job for start in farm.told(0, node="other").start] == [1]

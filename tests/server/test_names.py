@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coalition import wire
-from coalition.errors import NameTaken
+from coalition.errors import BadRequest, NameTaken
 from coalition.server.nodes import RETURN, SILENCE
 from tests.server.builders import Inside, inside
 
@@ -39,7 +39,7 @@ def test_a_worker_with_the_name_of_another_nodes_is_refused(farm: Inside) -> Non
 
 def test_the_node_itself_comes_back_at_once(farm: Inside) -> None:
     works(farm)
-    farm.told(0, session="two", previous="one")
+    farm.told(0, session="two", previous=["zero", "one"])
     assert farm.state(1) == "WORKING", "the next worker.py has its job again"
     with pytest.raises(NameTaken):
         farm.told(0, session="one", number=5)
@@ -99,5 +99,50 @@ def test_a_new_worker_with_the_name_of_an_old_one_at_work_is_refused(farm: Insid
     assert start is not None
     with pytest.raises(NameTaken, match="at work at old"):
         farm.told(0, session="one")
+    farm.do(farm.service.end("n-1", "old", 1, 0))
     farm.pass_time(SILENCE)
     farm.told(0, session="one")
+
+
+def test_a_stranger_waits_until_what_a_silent_node_had_is_lost(farm: Inside) -> None:
+    works(farm)
+    farm.pass_time(59)
+    with pytest.raises(NameTaken):
+        farm.told(0, session="two")
+    assert farm.do(farm.service.pick("n-1", "elsewhere", ("[0]", 0, 0))) is None
+    farm.pass_time(2)
+
+    assert [start.job for start in farm.told(0, session="two").start] == [1]
+
+
+def test_a_refused_node_is_told_to_end_what_is_no_run_any_more(farm: Inside) -> None:
+    run = works(farm)
+    farm.pass_time(61)
+    farm.told(0, session="two")
+    with pytest.raises(NameTaken) as refusal:
+        farm.told(run, session="one", number=2)
+    assert refusal.value.detail["kill"] == [run]
+
+
+def test_the_copy_of_a_node_at_work_is_refused(farm: Inside) -> None:
+    held = farm.held(0, session="one")
+    with pytest.raises(NameTaken):
+        farm.told(0, session="two", previous=["one"])
+    assert held == []
+
+
+def test_a_worker_that_the_node_had_before_does_not_stand_in_its_way(tmp_path: Path) -> None:
+    with inside(tmp_path) as farm:
+        farm.told(0, 0, 0, session="one")
+        farm.told(0, session="one", number=1, leaving=True)
+        farm.pass_time(100)
+        run = works(farm, "two")
+    with inside(tmp_path) as farm:
+        assert farm.told(run, session="two", number=9).kill == []
+        assert farm.state(1) == "WORKING"
+
+
+def test_two_workers_of_one_name_in_one_report_are_refused(farm: Inside) -> None:
+    with pytest.raises(BadRequest, match="same name"):
+        farm.do(farm.service.report(wire.Report("n", [wire.Slot("a"), wire.Slot("a")]), "ip"))
+    assert farm.farm.workers == {}

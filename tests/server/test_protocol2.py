@@ -81,7 +81,7 @@ def test_a_request_that_was_overtaken_is_passed_over(farm: Inside) -> None:
 def test_a_node_that_was_started_anew_counts_from_the_beginning(farm: Inside) -> None:
     job = farm.submit()
     farm.told(0, session="old", number=100)
-    orders = farm.told(0, session="new", previous="old", number=0)
+    orders = farm.told(0, session="new", previous=["old"], number=0)
 
     assert starts(orders) == [job]
 

@@ -29,4 +29,8 @@ def upgrade() -> None:
 
 
 def _add(table: str, name: str, type_: Any, default: str) -> None:
-    op.add_column(table, sa.Column(name, type_, nullable=False, server_default=sa.text(default)))
+    # MySQL keeps each step: one that was cut short is done again.
+    if name not in {column["name"] for column in sa.inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(
+            table, sa.Column(name, type_, nullable=False, server_default=sa.text(default))
+        )

@@ -25,14 +25,17 @@ OPTIONS: dict[str, Any] = {
 
 def upgrade() -> None:
     """Add the table and the column; the rows that are there get the default."""
-    op.add_column(
-        "Workers", sa.Column("session", Name, nullable=False, server_default=sa.text("''"))
-    )
+    found = sa.inspect(op.get_bind())
+    # MySQL keeps each step: one that was cut short is done again.
+    if "session" not in {column["name"] for column in found.get_columns("Workers")}:
+        session = sa.Column("session", Name, nullable=False, server_default=sa.text("''"))
+        op.add_column("Workers", session)
     op.create_table(
         "Endings",
         sa.Column("id", Number, primary_key=True, autoincrement=False),
         sa.Column("job_id", Number, nullable=False),
         sa.Column("worker", Name, nullable=False),
         sa.Column("node", Name, nullable=False),
+        if_not_exists=True,
         **OPTIONS,
     )
