@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_worker(options, file, folder, os.environ)
         if config.server_url:
             config = dataclasses.replace(config, server_url=server_url(config.server_url))
+        _check_texts(config)
         Way(config.runcommand, config.runasuser)  # a mistake there is told now, not per job
         # The server to look for has the port that this farm's settings give it.
         port = load_server({}, file, folder, os.environ).port
@@ -73,6 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"worker.py: {error}", file=sys.stderr)
         return 2
     return _serve(config, port)
+
+
+def _check_texts(config: WorkerConfig) -> None:
+    """Refuse what no report and no request can hold."""
+    for name, text in (("name", config.name), ("affinity", config.affinity)):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"[worker] {name}: {text!a} is not text") from error
+    if not config.server_url.isascii():
+        raise ConfigError(f"[worker] serverUrl: {config.server_url!a} is not in ASCII")
 
 
 def _start_logging(config: WorkerConfig) -> None:

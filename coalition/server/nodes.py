@@ -14,7 +14,7 @@ from coalition.core.model import Worker
 from coalition.core.states import TERMINATED
 from coalition.errors import BadRequest, NameTaken
 from coalition.server.joblog import JobLogs
-from coalition.server.reports import Reports, alike, start_order
+from coalition.server.reports import Reports, start_order
 from coalition.server.slices import Clock, later
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ class Cgroups:
     def __init__(self, node: str) -> None:
         """Have none; `node` is a name that no other node on this computer has."""
         digest = hashlib.sha256(node.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        self._prefix = f"coalition-{digest}-"
+        self.prefix = f"coalition-{digest}-"
         self._mount, self._own = _places(_text("mountinfo"), _text("cgroup"))
         self._made: list[Path] = []
 
@@ -40,7 +40,7 @@ class Cgroups:
         """Return the folder of a new one, "" if it cannot be made; `number` tells them apart."""
         if self._own is None:
             return ""
-        folder = self._own / f"{self._prefix}{number}"
+        folder = self._own / f"{self.prefix}{number}"
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -69,7 +69,7 @@ class Cgroups:
         """Kill what an earlier life of the node left running, wherever that life was."""
         if self._mount is None:
             return
-        named = [path for path in _folders(self._mount) if path.name.startswith(self._prefix)]
+        named = [path for path in _folders(self._mount) if path.name.startswith(self.prefix)]
         old = [path for path in named if path not in self._made]
         for path in old:
             if _members(path):

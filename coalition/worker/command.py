@@ -151,6 +151,8 @@ def prepare(
     environment = {**environ, **variables}
     text = expand(start.command, environment)
     directory = (scratch if start.scratch else "") or _directory(start.dir, environment, remarks)
+    if login and owner and directory == ".":
+        directory = owner.folder  # worker.py's own folder may be closed to others
     if way.template is None:
         return Command(shell(text), directory, variables, remarks, owner)
     _check_argument(text)

@@ -11,6 +11,9 @@ from coalition.worker.run import Run
 REPORT_LIMIT = 1024 * 1024
 """Bytes of log in a report: small enough that a server reads it without noticing."""
 
+LEAST_ROOM = 32 * 1024
+"""The same where a proxy before the server takes no large requests."""
+
 
 class Held:
     """Runs from their start until the server has acknowledged their ends."""
@@ -21,6 +24,7 @@ class Held:
         self._of: dict[str, dict[int, Run]] = {}  # in the order in which the worker has them
         self._queues: dict[str, dict[int, Run]] = {}  # those that are alive, in the same order
         self._fresh: dict[int, Run] = {}  # those that may have something to tell
+        self._room = REPORT_LIMIT
 
     def __contains__(self, number: int) -> bool:
         return number in self._runs
@@ -72,6 +76,10 @@ class Held:
         """Say whether something stands in any queue."""
         return any(self._queues.values())
 
+    def any_leased(self) -> bool:
+        """Say whether an exclusive run lives, whose lease each answer moves."""
+        return any(run.exclusive and run.alive for run in self._runs.values())
+
     def any_queued(self) -> bool:
         """Say whether a run stands behind another."""
         return any(len(queue) > 1 for queue in self._queues.values())
@@ -104,7 +112,7 @@ class Held:
 
     def cut_logs(self) -> list[Cut]:
         """Cut what goes into the next report, and note it as sent."""
-        room = REPORT_LIMIT
+        room = self._room
         cuts = []
         for run in [run for run in self._runs.values() if run.size > run.safe]:
             cut = run.take(room)
@@ -155,6 +163,14 @@ class Held:
                 self.touch(run)
             run.sent = max(run.sent, run.safe)
         return moved
+
+    def shrink(self) -> None:
+        """Put less into reports: one was too large."""
+        self._room = max(LEAST_ROOM, self._room // 2)
+
+    def grow(self) -> None:
+        """Put a little more into reports again: one was taken."""
+        self._room = min(REPORT_LIMIT, self._room + LEAST_ROOM)
 
     def send_again(self) -> None:
         """Note that what was sent may not have arrived."""

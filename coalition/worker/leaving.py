@@ -21,6 +21,8 @@ class Leaving:
     def __init__(self) -> None:
         """Stay."""
         self.begun = False
+        self.drained = False
+        """It is the server that wants it, and may take that back."""
         self.at_once = False
         self.by: float | None = None
 

@@ -7,20 +7,28 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from twisted.internet.base import DelayedCall
 from twisted.python.failure import Failure
 
 from coalition.worker import keeper
 from coalition.worker.keeper.messages import pack, unpack
-from coalition.worker.reactor import Reactor
+from coalition.worker.reactor import Clock, Reactor, sleep
 
 if TYPE_CHECKING:
     from coalition.worker.keeper.messages import Message
 
 PROGRAM = str(Path(keeper.__path__[0]) / "__main__.py")
+
+OUTLASTING = 15.0
+"""Seconds that keepers of an earlier life have: they give commands two, and ten by force."""
+
+LOOK = 0.05
+"""Seconds between two looks at them."""
 
 CHUNK = 256 * 1024
 """Bytes read at once: what a socket holds, as a rule."""
@@ -40,12 +48,13 @@ class Line:
         reactor: Reactor,
         environ: Mapping[str, str],
         cgroup: str,
+        node: str,
         *,
         adopt: bool,
         on_messages: Callable[[list[Message]], None],
         on_closed: Callable[[], None],
     ) -> None:
-        """Start a keeper with this environment; raises OSError.
+        """Start a keeper with this environment; raises OSError. By `node`, `outlast` finds it.
 
         `on_closed` is called once it is gone, after all that it said.
         """
@@ -60,7 +69,7 @@ class Line:
         self._questions = 0
         self._socket, theirs = socket.socketpair()
         try:
-            self.process = _start(theirs.fileno(), environ, cgroup, adopt=adopt)
+            self.process = _start(theirs.fileno(), environ, cgroup, node, adopt=adopt)
         except BaseException:
             self._socket.close()
             raise
@@ -168,11 +177,30 @@ class Line:
             self._on_closed()
 
 
+async def outlast(clock: Clock, node: str) -> None:
+    """Come back when no keeper of an earlier life of a node is left: it still ends commands."""
+    deadline = clock.seconds() + OUTLASTING
+    while found := _keepers(node):
+        if clock.seconds() > deadline:
+            for process in found:
+                log.warning("a keeper of an earlier life hangs, process %d: killed", process.pid)
+                with suppress(psutil.Error):
+                    process.kill()
+            return
+        await sleep(clock, LOOK)
+
+
+def _keepers(node: str) -> list[psutil.Process]:
+    found = psutil.process_iter(["cmdline"])
+    # The interpreter may be another one by now, and the program in another place.
+    return [one for one in found if (one.info["cmdline"] or [""])[-1] == node]
+
+
 def _start(
-    control: int, environ: Mapping[str, str], cgroup: str, *, adopt: bool
+    control: int, environ: Mapping[str, str], cgroup: str, node: str, *, adopt: bool
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", PROGRAM, str(control), cgroup, str(int(adopt))],
+        [sys.executable, "-I", "-S", PROGRAM, str(control), cgroup, str(int(adopt)), node],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=[control],

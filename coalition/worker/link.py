@@ -12,7 +12,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 
 from coalition import wire
-from coalition.errors import Refused, ServerUnreachable
+from coalition.errors import Refused, ServerUnreachable, TooLarge
 from coalition.worker.reactor import Reactor
 
 CONNECT_TIME = 10.0
@@ -73,10 +73,14 @@ def _reason(error: Exception) -> str:
 
 def _orders(status: int, answer: bytes) -> wire.Orders:
     if 400 <= status < 500:
-        message = answer[:200].decode("utf-8", "replace")
+        message, detail = answer[:200].decode("utf-8", "replace"), {}
         with contextlib.suppress(msgspec.DecodeError):
-            message = msgspec.json.decode(answer, type=wire.ErrorAnswer).error.message
-        raise Refused(f"the server does not take the report: {status} {message}")
+            told = msgspec.json.decode(answer, type=wire.ErrorAnswer).error
+            message, detail = told.message, told.detail
+        kind = TooLarge if status == 413 else Refused
+        error = kind(f"the server does not take the report: {status} {message}")
+        error.detail = detail
+        raise error
     if status != 200:
         raise ServerUnreachable(f"the server answers with an error: {status}")
     try:

@@ -8,7 +8,7 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 
 from coalition import wire
-from coalition.errors import CoalitionError, Refused
+from coalition.errors import CoalitionError, Refused, TooLarge
 from coalition.worker.actions import Cut, Plan
 from coalition.worker.host import Meter
 from coalition.worker.link import Link
@@ -89,17 +89,29 @@ class Loop:
             self._runs.maxlog = orders.maxlog
             self._runs.do(self._machine.on_orders(plan.number, orders, self._reactor.seconds()))
             self._runs.on_acknowledged(orders.logs)
+        except TooLarge as error:
+            self._note(str(error))
+            self._machine.on_too_large(plan.number, self._reactor.seconds())
+        except Refused as error:
+            self._note(str(error))
+            self._turned_away(plan.number, error)
         except CoalitionError as error:
             self._note(str(error))
-            slow = isinstance(error, Refused)
-            self._machine.on_lost(plan.number, self._reactor.seconds(), slow=slow)
+            self._machine.on_lost(plan.number, self._reactor.seconds())
             self._runs.let_go()
         except Exception:
             # A mistake of ours must not silence the node while its jobs run on.
             log.exception("report %d went wrong", plan.number)
-            self._machine.on_lost(plan.number, self._reactor.seconds(), slow=True)
+            self._machine.on_turned_away(plan.number, self._reactor.seconds())
         finally:
             self._look()
+
+    def _turned_away(self, number: int, error: Refused) -> None:
+        kill = error.detail.get("kill")
+        numbers = [run for run in kill if isinstance(run, int)] if isinstance(kill, list) else []
+        now = self._reactor.seconds()
+        self._runs.do(self._machine.on_turned_away(number, now, numbers))
+        self._runs.let_go()
 
     def _filled(self, plan: Plan) -> wire.Report:
         plan.report.logs = [chunk for cut in plan.cuts if (chunk := self._chunk(cut)).data]

@@ -19,10 +19,6 @@ from coalition.worker.rests import Rests
 from coalition.worker.run import Run
 from coalition.worker.talk import FLIGHTS, Flight, Talk
 
-MARGIN = 5.0
-"""Seconds before the server gives up on a silent worker in which an exclusive run is ended; of a
-short timeout it is a third."""
-
 
 class Machine:
     """One node: its workers, their runs and its conversation with the server."""
@@ -168,8 +164,9 @@ class Machine:
 
     def on_stop(self, now: float) -> list[Action]:
         """Leave: the first time when the running jobs are done, the second time without them."""
-        if self.leaving:
+        if self.leaving and not self._leaving.drained:
             return self._abort(now)
+        self._leaving.drained = False
         self._leaving.begun = self._talk.urgent = True
         actions = self._drop_ahead()
         self._note_leaving(now)
@@ -232,7 +229,7 @@ class Machine:
         idle = [slot.name for slot in slots if not slot.run and not slot.resting]
         upto = {cut.run: cut.offset + cut.length for cut in cuts}
         number = self._talk.depart(now, Flight(now, goodbye, idle, upto))
-        wait = self._talk.longest_wait(leased=self._is_leased())
+        wait = self._talk.longest_wait(leased=self._runs.any_leased())
         report = wire.Report(
             node=self.node,
             workers=slots,
@@ -265,46 +262,43 @@ class Machine:
     # --- what comes back ---------------------------------------------------------------------
 
     def on_lost(self, number: int, now: float, *, slow: bool = False) -> None:
-        """Note that a report was not answered: all that is not acknowledged is sent again.
-
-        `slow` is for a server that answers but does not take the report.
-        """
+        """Note that a report was not answered: all that is not acknowledged is sent again."""
         self._talk.fail(number, now, slow=slow)
         self._runs.send_again()
         self._host_told = False
+
+    def on_turned_away(self, number: int, now: float, kill: Iterable[int] = ()) -> list[Action]:
+        """Note that the server does not take a report; end the runs that it does not know."""
+        self.on_lost(number, now, slow=True)
+        return self._kill(kill)
+
+    def on_too_large(self, number: int, now: float) -> None:
+        """Note that the server, or what is before it, takes only smaller reports."""
+        self.on_lost(number, now)
+        self._runs.shrink()
 
     def on_orders(self, number: int, orders: wire.Orders, now: float) -> list[Action]:
         """Take the answer to a report, also when a younger one was answered before."""
         flight, newest = self._talk.arrive(number, orders)
         self._host_told = True
+        self._runs.grow()
         moved = self._runs.acknowledge(flight.upto, orders.logs, newest=newest)
-        actions = self._forget_all(orders.ended) + self._kill(orders.kill)
+        ended = [run for number in orders.ended if (run := self._runs.get(number))]
+        actions: list[Action] = [self._forget(run) for run in ended if not run.alive]
+        actions += self._kill(orders.kill)
         actions += self._return(orders.drop)
         actions += self._start(orders.start)
         for ahead in orders.ahead:
             self._pool.add(ahead, now)
-        actions += self._drain(orders.drain, now) + self.assign(now)
-        self._talk.rest(flight, now, moved=moved or bool(actions))
-        if self._is_leased():
-            actions.append(Extend(self._lease()))
+        if newest:
+            actions += self._drain(orders.drain, now)
+        actions += self.assign(now)
+        self._talk.rest(flight, now, moved=moved or bool(actions), leased=self._runs.any_leased())
+        if self._runs.any_leased():
+            actions.append(Extend(self._talk.lease))
         return actions
 
-    def _is_leased(self) -> bool:
-        return any(run.exclusive and run.alive for run in self._runs)
-
-    def _lease(self) -> float:
-        """Return until when the server surely does not give an exclusive run to another node.
-
-        It counts from when it heard the last report, which is after this node has sent it.
-        """
-        margin = min(MARGIN, self._talk.timeout / 3)
-        return (self._talk.heard_of or 0.0) + self._talk.timeout - margin
-
-    def _forget_all(self, ended: list[int]) -> list[Action]:
-        runs = [run for number in ended if (run := self._runs.get(number)) and not run.alive]
-        return [self._forget(run) for run in runs]
-
-    def _kill(self, numbers: list[int]) -> list[Action]:
+    def _kill(self, numbers: Iterable[int]) -> list[Action]:
         actions: list[Action] = []
         for number in numbers:
             self._pool.drop(number)
@@ -339,7 +333,7 @@ class Machine:
         return run
 
     def _begin(self, run: Run, start: wire.Start) -> Begin:
-        return Begin(start, self._lease() if run.exclusive else None)
+        return Begin(start, self._talk.lease if run.exclusive else None)
 
     def _give_back(self, run: Run) -> None:
         """Refuse a run that was on its way while the node was told to leave."""
@@ -347,11 +341,16 @@ class Machine:
         run.again = run.saved = self._talk.urgent = True
 
     def _drain(self, names: list[str], now: float) -> list[Action]:
-        """Let workers take no more; when all of them are such, leave."""
+        """Let workers take no more; when all of them are such, leave, unless that is taken back."""
         self._drained = set(names)
-        if self.leaving or not self._drained.issuperset(self._last_run):
-            return []
-        return self.on_stop(now)
+        drained = self._drained.issuperset(self._last_run)
+        if drained and not self.leaving:
+            actions = self.on_stop(now)
+            self._leaving.drained = True
+            return actions
+        if self._leaving.drained and not drained and self._runs.any_alive():
+            self._leaving = Leaving()
+        return []
 
     # --- what was handed ahead ---------------------------------------------------------------
 

@@ -28,6 +28,8 @@ class Owner:
     groups: tuple[int, ...]
     home: str
     shell: str
+    folder: str = "/"
+    """Where jobs work that name no directory: the home, if there is one."""
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that a login would set."""
@@ -58,7 +60,9 @@ def owner_of(user: str) -> Owner | None:
         if found.pw_uid == 0:
             raise UnfitUser(f"{user!r} is root under another name, as which no job may run")
         groups = _groups(user, found.pw_gid)
-        return Owner(user, found.pw_uid, found.pw_gid, groups, found.pw_dir, found.pw_shell)
+        home = found.pw_dir
+        folder = home if os.path.isdir(home) else "/"
+        return Owner(user, found.pw_uid, found.pw_gid, groups, home, found.pw_shell, folder)
 
 
 def _groups(user: str, first: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from coalition.worker.command import Command, CommandError, Mark
 from coalition.worker.keeper.messages import boottime
 from coalition.worker.keeper.orphans import adopt_orphans
 from coalition.worker.keeper.unended import FORCED, unended
-from coalition.worker.line import Line
+from coalition.worker.line import Line, outlast
 from coalition.worker.plain import encoded, mark_of, plain
 from coalition.worker.reactor import Reactor, in_background, sleep
 from coalition.worker.shortage import Shortage, is_shortage
@@ -89,6 +89,7 @@ class Processes:
     async def prepare(self, workers: Iterable[str]) -> None:
         """Get ready to start commands at once; end what is left of an earlier life."""
         await self._cgroups.end_old(self._reactor)
+        await outlast(self._reactor, self._cgroups.prefix)
         for worker in workers:
             slot = self._slot(worker)
             try:
@@ -204,6 +205,7 @@ class Processes:
                 self._reactor,
                 self._environ,
                 slot.cgroup,
+                self._cgroups.prefix,
                 adopt=ADOPT,
                 on_messages=partial(self._on_messages, slot),
                 on_closed=partial(self._on_closed, slot),

@@ -279,9 +279,10 @@ class Runs:
 
     def on_lost(self, run: int) -> None:
         """Note that what a run had was ended together with its keeper."""
+        self._clean_up(run)
         self._say(run, "WARNING: The worker's keeper was killed. The job waits for another try.")
-        self._machine.on_again(run)
-        self._ended(run, -signal.SIGTERM, 0.0)
+        # After a pause: it may be the job that kills it.
+        self._do(self._machine.on_refused(run, self._reactor.seconds()))
 
     def on_turn(self) -> None:
         """Look, once for all that was told at the same time, at what follows from it."""

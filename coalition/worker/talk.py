@@ -26,6 +26,10 @@ LEASED = 1 / 6
 """Part of the server's timeout in which an answer comes while exclusive runs live: each moves their
 lease, and one that comes late, or the next after a lost one, is still in time."""
 
+MARGIN = 5.0
+"""Seconds before the server gives up on a silent worker in which an exclusive run is ended; of a
+short timeout it is a third."""
+
 EMPTY_PAUSE = 1.0
 """Seconds from report to report, at least, when answers bring nothing: no server is overrun."""
 
@@ -84,6 +88,14 @@ class Talk:
         """How many seconds an answer may take."""
         return min(SLOWEST_ANSWER, max(1.0, self.timeout / 6))
 
+    @property
+    def lease(self) -> float:
+        """Until when the server surely does not give an exclusive run to another node.
+
+        It counts from when it heard the last report, which is after this node has sent it.
+        """
+        return (self.heard_of or 0.0) + self.timeout - min(MARGIN, self.timeout / 3)
+
     def promised(self) -> set[str]:
         """Return the workers that reports under way offer: they may be given something."""
         return {name for flight in self._flights.values() for name in flight.idle}
@@ -126,12 +138,12 @@ class Talk:
         self._newest_answered = max(number, self._newest_answered)
         return flight, newest
 
-    def rest(self, flight: Flight, now: float, *, moved: bool) -> None:
+    def rest(self, flight: Flight, now: float, *, moved: bool, leased: bool) -> None:
         """Choose the pause after an answer, shorter when it has `moved` something.
 
         Measured from the report: after one that was held for long the next follows at once.
         """
-        pause = min(self._sleep, EMPTY_PAUSE)
+        pause = min(self._sleep, EMPTY_PAUSE, self.timeout * LEASED if leased else EMPTY_PAUSE)
         self._quiet_until = now if moved else flight.sent_at + pause
 
     def fail(self, number: int, now: float, *, slow: bool) -> None:

@@ -145,6 +145,7 @@ def test_runasuser_starts_the_job_as_its_owner_with_a_login_of_its_own(
     got = {name: command.variables[name] for name in ("HOME", "USER", "LOGNAME", "SHELL")}
     assert got == {"HOME": owner.home, "USER": "nobody", "LOGNAME": "nobody", "SHELL": "/bin/x"}
     assert command.arguments == ["/bin/sh", "-c", f"{owner.home}/run"]
+    assert command.directory == "/", "there is no home, and worker.py's own folder may be closed"
 
 
 def test_runasuser_needs_root_and_no_runcommand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 from coalition.worker import posix
 from coalition.worker.keeper.messages import boottime
 from coalition.worker.keeper.orphans import adopt_orphans
+from coalition.worker.tree import GRACE
 from tests.worker.commands import (
     Commands,
     gone,
@@ -244,6 +245,20 @@ def test_an_exclusive_run_ends_itself_when_its_lease_is_over() -> None:
         assert boottime() > over
         commands.processes.end(other)
         assert (await commands.event("ended", other))[5] is False
+
+    with_commands(work)
+
+
+def test_what_an_exclusive_run_left_behind_is_gone_with_its_lease_too() -> None:
+    async def work(commands: Commands) -> None:
+        text = "(trap '' TERM; echo up; while :; do sleep 0.05; done) &"
+        number = commands.start(text, lease=boottime() + 60)
+        await commands.wrote(number, b"up")
+        began = boottime()
+        commands.processes.lease(began + 0.2)
+        _, _, code, _, _, lapsed = await commands.event("ended", number)
+        assert (code, lapsed) == (0, False)
+        assert boottime() - began < GRACE
 
     with_commands(work)
 

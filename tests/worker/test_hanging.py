@@ -14,8 +14,8 @@ import pytest
 
 from coalition.worker import line, posix, slot
 from coalition.worker.keeper.messages import boottime
-from coalition.worker.machine import MARGIN
 from coalition.worker.shortage import Shortage
+from coalition.worker.talk import MARGIN
 from tests.worker.commands import Commands, keeper_program, with_commands
 from tests.worker.real import eventually, running_with
 

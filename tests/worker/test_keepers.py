@@ -9,8 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from coalition.worker.cgroup import Cgroups
 from coalition.worker.command import Mark
 from coalition.worker.keeper.keeping import LIMIT
+from coalition.worker.line import outlast
 from coalition.worker.owner import Owner
 from coalition.worker.shortage import Shortage
 from coalition.worker.tree import start_time
@@ -25,7 +27,7 @@ from tests.worker.commands import (
     starter,
     with_commands,
 )
-from tests.worker.real import eventually, running_with
+from tests.worker.real import eventually, in_reactor, running_with
 
 HIDDEN = "echo up; setsid env -i sh -c '(sleep {0} &) ; sleep {0}' & sleep {0}"
 """A job that leaves processes behind which nothing tells to be its own."""
@@ -289,3 +291,14 @@ def test_a_job_of_a_user_is_ended_like_any_other() -> None:
 
     assert with_commands(work) == -signal.SIGTERM
     assert running_with("7308.5") == []
+
+
+def test_a_later_life_waits_until_the_keepers_of_an_earlier_one_are_gone() -> None:
+    job = {"text": "trap '' TERM; echo up; while :; do sleep 0.05; done", "worker": "node"}
+    with starter(job, cgroups=False) as first:
+        first.next("began")
+        (keeper,) = psutil.Process(first.pid).children()
+        first.process.kill()
+        name = f"starter of {os.getpid()}"
+        in_reactor(lambda reactor: outlast(reactor, Cgroups(name).prefix))
+        assert not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE

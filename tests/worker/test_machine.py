@@ -381,3 +381,56 @@ def test_while_no_answer_comes_the_server_is_asked_for_one_at_once() -> None:
     machine.on_orders(again.number, wire.Orders(), 60.1)
 
     assert report(machine, 62.0).report.wait > 0
+
+
+def test_a_refused_node_ends_what_the_server_says_is_no_run_any_more() -> None:
+    machine = working(5, 6)
+    assert machine.on_turned_away(report(machine).number, 0, [5, 77]) == [EndTree(5)]
+    machine.on_exit(5, -15, 1)
+    assert runs_of(report(machine, 20)) == {"w5": 0, "w6": 6}
+
+
+def test_where_large_reports_are_refused_smaller_ones_bring_the_log() -> None:
+    machine = working(5)
+    machine.on_output(5, 10_000_000)
+    sizes = []
+    for now in range(0, 50, 10):
+        plan = report(machine, now)
+        sizes.append(plan.cuts[0].length)
+        machine.on_too_large(plan.number, now)
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] <= sizes[0] // 4
+    plan = report(machine, 60)
+    machine.on_orders(plan.number, wire.Orders(logs={5: plan.cuts[0].length}), 60)
+    assert sizes[-1] // 2 < report(machine, 70).cuts[0].length < 2 * sizes[-1]
+
+
+def test_an_exclusive_run_moves_its_lease_in_time_also_where_the_timeout_is_short() -> None:
+    machine = new_machine()
+    orders = wire.Orders(start=[wire.Start("node", 5, 1, "true", exclusive=True)], timeout=1.0)
+    machine.on_orders(report(machine).number, orders, 0)
+    now = 0.0
+    for _ in range(10):
+        due = machine.due(now)
+        assert due is not None and due <= now + 0.2
+        now = due
+        plan = report(machine, now)
+        assert plan.report.wait <= 0.2
+        now += plan.report.wait
+        machine.on_orders(plan.number, wire.Orders(timeout=1.0), now)
+
+
+def test_a_node_that_was_drained_stays_if_that_is_taken_back_while_it_works() -> None:
+    machine = working(5)
+    machine.on_orders(report(machine).number, wire.Orders(drain=["w5"]), 0)
+    assert machine.leaving
+    machine.on_orders(report(machine).number, wire.Orders(), 1)
+    assert not machine.leaving
+    machine.on_exit(5, 0, 2)
+    assert not machine.finished(100)
+
+
+def test_the_first_signal_to_a_node_that_is_drained_ends_no_job() -> None:
+    machine = working(5)
+    machine.on_orders(report(machine).number, wire.Orders(drain=["w5"]), 0)
+    assert machine.on_stop(1) == []
+    assert machine.on_stop(2) == [EndTree(5)]

@@ -354,6 +354,13 @@ def test_a_gigabyte_of_output_grows_neither_the_worker_nor_its_outbox_beyond_the
         assert node.peak_memory - before < 30_000_000
 
 
+@pytest.mark.parametrize("arguments", [["-n", "a\udcff"], ["-a", "\udcff"], ["http://f\u00e4:1"]])
+def test_what_is_no_text_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str]) -> None:
+    with running_node(tmp_path, *arguments) as node:
+        assert node.exit_code() == 2
+    assert (tmp_path / "printed").read_text().startswith("worker.py: [worker] ")
+
+
 def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     with running_node(tmp_path, ini="wokers=3\n") as node:
         assert node.exit_code() == 2

@@ -1,7 +1,7 @@
-"""Started by worker.py: `python -I -S <this file> CONTROL CGROUP ADOPT`.
+"""Started by worker.py: `python -I -S <this file> CONTROL CGROUP ADOPT NODE`.
 
 CONTROL is a descriptor that is connected to worker.py, CGROUP the folder of a control group or
-nothing, ADOPT 1 where orphans are to come back to this process.
+nothing, ADOPT 1 where orphans are to come back to this process; by NODE a later worker.py finds it.
 """
 
 from __future__ import annotations

@@ -44,6 +44,10 @@ POLLED = 0.02
 LONGEST_WAIT = 5.0
 """Seconds that a dead orphan keeps its number."""
 
+STOPPED = 0.5
+"""Seconds without a look at the connection after which nothing more is begun before one: whoever
+stopped this process may have ended worker.py meanwhile."""
+
 LEASE_WAIT = 1.0
 """Seconds between two looks at a lease: `poll` does not count those that the computer slept."""
 
@@ -62,6 +66,7 @@ class Keeper:
         self._gathered: list[Message] = []
         self._since = 0.0
         self._unsent = b""
+        self._looked = 0.0
         self._environment: dict[bytes, bytes] = {}
         self._queue: list[Message] = []
         self._run: Run | None = None
@@ -71,11 +76,13 @@ class Keeper:
     def work(self) -> None:
         """Run commands until the connection is closed and all is ended."""
         while self._connected:
-            if self._queue and len(self._unsent) < LIMIT:
-                self._keep(self._queue.pop(0))
-            else:
+            if not self._queue or len(self._unsent) >= LIMIT:
                 self._send()
                 self._wait([], None)
+            elif time.monotonic() - self._looked > STOPPED:
+                self._wait([], 0.0)
+            else:
+                self._keep(self._queue.pop(0))
         self._send()
         self._finish()
 
@@ -139,8 +146,9 @@ class Keeper:
             run.announced = True
             self._tell(("began", run.number, run.pid))
             self._send()
-        if run.lease is not None and run.code is None and run.lease <= boottime():
-            run.lapsed, run.lease = True, None
+        if run.lease is not None and run.lease <= boottime():
+            # What has ended by itself has its result; what it left behind must go all the same.
+            run.lapsed, run.lease = run.code is None, None
             run.end(LAPSED_GRACE)
         if run.press_at is not None and now >= run.press_at:
             if run.kill_at is None:
@@ -154,13 +162,13 @@ class Keeper:
         if run.code is None:
             if not run.announced:
                 times.append(run.began + ANNOUNCED)
-            if run.lease is not None:
-                times.append(now + min(LEASE_WAIT, run.lease - boottime()))
             if run.exit >= 0:
                 watched.append(run.exit)
             else:
                 run.pause = min(run.pause * 1.5, POLLED)
                 times.append(now + run.pause)
+        if run.lease is not None:
+            times.append(now + min(LEASE_WAIT, run.lease - boottime()))
         if run.press_at is not None:
             times.append(run.press_at)
         pipe, read_at = run.pipe(now) if len(self._unsent) < LIMIT else (-1, None)
@@ -205,6 +213,7 @@ class Keeper:
         for descriptor in descriptors:
             poll.register(descriptor, select.POLLIN)
         ready = dict(poll.poll(None if timeout is None else timeout * 1000))
+        self._looked = time.monotonic()
         said = ready.get(self._control, 0)
         # An end of the connection or an error counts as both: only the calls tell which it is.
         if said & ~select.POLLIN:
@@ -299,6 +308,6 @@ class Keeper:
 
 def main(arguments: list[str]) -> None:
     """Be a keeper."""
-    control, cgroup, adopt = arguments
+    control, cgroup, adopt, _ = arguments
     settle()
     Keeper(int(control), cgroup, adopt=adopt == "1").work()
