@@ -156,7 +156,7 @@ class Nodes:
         orders.drain = self._draining(report.workers)
         node.note_pace(report.ends)
         node.tags = self._tags(report)
-        if not idle and not report.leaving:
+        if not report.leaving and not any(worker.active for worker in idle):
             self._hand_ahead(node, report, orders, now)
         self.look()
         if not _has_news(report, orders) and report.wait > 0:

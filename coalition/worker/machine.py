@@ -377,7 +377,8 @@ class Machine:
 
     def give_back(self, now: float) -> list[Action]:
         """Give back what was handed ahead and has waited for too long."""
-        self._pool.give_back(now)
+        if self._pool.give_back(now):
+            self._talk.urgent = True
         late = now - PATIENCE
         queued = self._runs.queued()
         return self._drop([one for one in queued if one.handed_at and one.handed_at <= late])

@@ -72,11 +72,12 @@ class Pool:
                 handed.start.worker = chosen
                 yield handed
 
-    def give_back(self, now: float) -> None:
-        """Drop what has waited for too long."""
-        for number, handed in list(self._handed.items()):
-            if now >= handed.since + PATIENCE:
-                del self._handed[number]
+    def give_back(self, now: float) -> bool:
+        """Drop what has waited for too long; say whether that was anything."""
+        late = [number for number, one in self._handed.items() if now >= one.since + PATIENCE]
+        for number in late:
+            del self._handed[number]
+        return bool(late)
 
     def oldest(self) -> float | None:
         """Say since when the first of them has waited."""

@@ -137,6 +137,26 @@ class Network(RuleBasedStateMachine):
             getattr(self.farm, f"on_{what}_workers")([name], self.now)
             self.nodes.refresh([name])
 
+    @rule(name=st.sampled_from(["a0", "a1", "b0"]))
+    @precondition(lambda self: self.users)
+    def delete_worker(self, name: str) -> None:
+        if name in self.farm.workers:
+            self.farm.on_delete_workers([name], self.now)
+            self.nodes.refresh([name])
+            self.nodes.look()
+
+    @rule(index=INDEX)
+    @precondition(lambda self: self.users and self.farm.runs)
+    def take_too_long(self, index: int) -> None:
+        runs = list(self.farm.runs.values())
+        run = runs[index % len(runs)]
+        run.job.timeout = 0.001
+        self.farm.watch_deadline(run.job)
+        self.clock.advance(0.01)
+        self.farm.on_tick(self.now)
+        run.job.timeout = 0
+        self.nodes.look()
+
     # --- processes ------------------------------------------------------------------------------
 
     @rule(play=st.integers(0, 1), index=INDEX, code=st.sampled_from([0, 0, 0, 1]))
@@ -148,6 +168,18 @@ class Network(RuleBasedStateMachine):
                 code = -15
             self.clock.advance(0.002)
             node.finish(run, code, self.now, 0.002)
+
+    @rule(play=st.integers(0, 1), index=INDEX)
+    def refuse(self, play: int, index: int) -> None:
+        """The computer cannot start a command at the moment."""
+        node = self.plays[play]
+        if alive := node.alive():
+            run = alive[index % len(alive)]
+            for queue in node.queues.values():
+                if run in queue:
+                    queue.remove(run)
+            node.dying.discard(run)
+            node.do(node.machine.on_refused(run, self.now), self.now)
 
     @rule(play=st.integers(0, 1))
     def save(self, play: int) -> None:
@@ -246,6 +278,7 @@ class Network(RuleBasedStateMachine):
         self.nodes.look()
         for _ in range(400):
             for play, node in enumerate(self.plays):
+                node.do(node.machine.give_back(self.now), self.now)
                 for run in list(node.alive()):
                     code = -15 if run in node.dying else 0
                     node.finish(run, code, self.now, 0.002)

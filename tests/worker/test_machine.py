@@ -434,3 +434,17 @@ def test_the_first_signal_to_a_node_that_is_drained_ends_no_job() -> None:
     machine.on_orders(report(machine).number, wire.Orders(drain=["w5"]), 0)
     assert machine.on_stop(1) == []
     assert machine.on_stop(2) == [EndTree(5)]
+
+
+def test_what_waited_in_vain_for_a_worker_is_told_of_at_once() -> None:
+    machine = new_machine("w1", "w2")
+    machine.on_orders(report(machine).number, wire.Orders(start=[start(5, "w1")]), 0)
+    report(machine)  # it offers the other worker, so what is handed ahead must wait for its answer
+    machine.on_output(5, 10)
+    told = report(machine, 2)
+    ahead = wire.Orders(ahead=[wire.Ahead(["w2"], [start(6, "w2")])], logs={5: 10})
+    assert machine.on_orders(told.number, ahead, 2) == []
+    assert machine.due(2.1) is None
+    assert machine.give_back(2.3) == []
+
+    assert report(machine, 2.3).report.ahead == []
