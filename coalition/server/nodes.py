@@ -83,7 +83,7 @@ class Node:
         leaves = report.leaving and not any(slot.run for slot in report.workers)
         self.number = report.number
         self.session = "" if leaves else report.session
-        self.sessions = set() if leaves else {report.session}
+        self.sessions = {report.session}
         self.left = report.session if leaves else None
 
     def is_overtaken(self, report: wire.Report) -> bool:
