@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coalition import wire
 
-DEPTH = 16
+DEPTH = 48
 """Runs that stand in one worker's queue at most: more would wait behind a long one."""
 
 PATIENCE = 0.2
