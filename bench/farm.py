@@ -83,7 +83,8 @@ def server(folder: Path, mysql: bool) -> Iterator[Server]:
         ini += f"db_type=mysql\ndb_mysql_user=root\ndb_mysql_base={base}\n"
     (folder / "coalition.ini").write_text(ini)
     command = [sys.executable, "server.py", "--datadir", str(folder), "-p", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT)
+    # Like a service: some systems share out the processors by session.
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         _await(port, process)
         yield Server(port, psutil.Process(process.pid))

@@ -72,7 +72,9 @@ def node(folder: Path, port: int, workers: int) -> Iterator[psutil.Process]:
     folder.mkdir()
     (folder / "coalition.ini").write_text(f"[worker]\nname=node\nworkers={workers}\n")
     command = [sys.executable, "worker.py", "--config", str(folder / "coalition.ini")]
-    process = subprocess.Popen([*command, f"http://127.0.0.1:{port}"], cwd=ROOT)
+    process = subprocess.Popen(
+        [*command, f"http://127.0.0.1:{port}"], cwd=ROOT, start_new_session=True
+    )
     try:
         while len(requests.get(f"http://127.0.0.1:{port}/api/workers", timeout=5).json()) < workers:
             time.sleep(0.05)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FULL_DISK = 1.0
 """Seconds before a node is told that its log was not taken: it sends it again at once."""
 
-HORIZON = 0.08
+HORIZON = 0.1
 """Seconds of work that a node is handed ahead of its idle workers: what it ends between a report
 and the answer, and a little more."""
 
@@ -34,7 +34,7 @@ RETURN = 10.0
 """Seconds in which the nodes that a server knew have spoken again after it was started: they try at
 least every ten."""
 
-MOST_AHEAD = 192
+MOST_AHEAD = 256
 """Jobs that are handed ahead to a node at most."""
 
 NEWEST = 0.2
@@ -159,7 +159,7 @@ class Nodes:
         if not report.leaving and not any(worker.active for worker in idle):
             self._hand_ahead(node, report, orders, now)
         self.look()
-        if not _has_news(report, orders) and report.wait > 0:
+        if not _has_news(report, orders) and not report.ends and report.wait > 0:
             await self._hold(node, idle, min(report.wait, self.longest_wait))
             orders.drain = self._draining(report.workers)
         if _has_news(report, orders):

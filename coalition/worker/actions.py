@@ -34,12 +34,13 @@ class Drop:
 
 @dataclass(frozen=True)
 class Save:
-    """Make the end of this run durable; then feed on_saved."""
+    """Make the end of this run durable, soon or with the next wave; then feed on_saved."""
 
     run: int
     code: int
     again: bool
     seconds: float
+    soon: bool = True
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,9 @@ class Machine:
         return self._talk.away
 
     @property
-    def has_more(self) -> bool:
-        """Whether runs wait behind others, so that nobody waits for an end."""
-        return bool(self._pool) or self._runs.any_queued()
+    def next_wave(self) -> float:
+        """When the next report tells the ends that nobody waits for, if they are saved."""
+        return self._talk.next_wave
 
     # --- what happens on this computer --------------------------------------------------------
 
@@ -113,7 +113,8 @@ class Machine:
         run = self._runs[number]
         self._runs.end(run)
         run.code, run.seconds, run.ended_at = code, seconds, now
-        actions: list[Action] = [Save(number, code, run.again, seconds)]
+        last = not self._runs.queue(run.worker)
+        actions: list[Action] = [Save(number, code, run.again, seconds, soon=last)]
         if run.killed:
             self._talk.urgent = True
             actions = [self._forget(run)]
@@ -128,11 +129,10 @@ class Machine:
 
     def on_dropped(self, number: int, now: float) -> list[Action]:
         """Note that a run which had not begun never will: the server sees that it is gone."""
-        run = self._runs[number]
-        actions: list[Action] = [self._forget(run)]
+        forgotten = self._forget(self._runs[number])
         self._talk.urgent = True
         self._note_leaving(now)
-        return actions
+        return [forgotten]
 
     def on_refused(self, number: int, now: float) -> list[Action]:
         """Note that this computer cannot start a run at the moment: it is given back."""
@@ -148,7 +148,7 @@ class Machine:
             run.saved = True
             self._runs.touch(run)
             if not self._runs.queue(run.worker):
-                self._talk.urgent = True
+                self._talk.pressing = True
 
     def _forget(self, run: Run) -> Forget:
         self._runs.remove(run)
@@ -206,12 +206,13 @@ class Machine:
         """Say when to look at `finished`, `due` and `give_back` again, unless something happens."""
         since = self._waiting_since()
         old = None if since is None else since + PATIENCE
-        times = [time for time in (self.due(now), self._leaving.by, old) if time is not None]
-        return min(times, default=None)
+        times = (self.due(now), self._leaving.by, old)
+        return min((time for time in times if time is not None), default=None)
 
     def due(self, now: float) -> float | None:
         """Say when the next report is to be sent; None: not before something else happens."""
-        due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=self.has_more)
+        wave = bool(self._pool) or self._runs.any_queued()
+        due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=wave)
         rested = self._rests.first_end()
         if rested is None or len(self._talk) >= FLIGHTS:
             return due
@@ -228,7 +229,7 @@ class Machine:
         goodbye = self.leaving and busy == {0}
         idle = [slot.name for slot in slots if not slot.run and not slot.resting]
         upto = {cut.run: cut.offset + cut.length for cut in cuts}
-        number = self._talk.depart(now, Flight(now, goodbye, idle, upto))
+        number = self._talk.depart(now, Flight(now, goodbye, idle, bool(ends), upto))
         wait = self._talk.longest_wait(leased=self._runs.any_leased())
         report = wire.Report(
             node=self.node,

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, gatherResults
 
 from coalition import wire
@@ -34,10 +35,6 @@ BEYOND = (
 
 SHORT = 1.0
 """Seconds of a run that is not worth a line in the node's own log, if all went well."""
-
-GATHER = 0.015
-"""Seconds that ends wait for others before they are saved, while all workers have more to do:
-half of the time between two reports."""
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +76,8 @@ class Runs:
         self._folders: dict[int, str] = {}
         self._held: set[int] = set()
         self._unsaved: list[int] = []
+        self._soon = False  # one of them is to be told at once
+        self._save_timer: DelayedCall | None = None
         self._saving = False
 
     def do(self, actions: Iterable[Action]) -> None:
@@ -100,8 +99,8 @@ class Runs:
         match action:
             case Begin(start, lease):
                 self._begin(start, lease)
-            case Save(run, code, again, seconds):
-                self._save(run, code, again=again, seconds=seconds)
+            case Save(run, code, again, seconds, soon):
+                self._save(run, code, again=again, seconds=seconds, soon=soon)
             case Forget(run):
                 self._outbox.forget(run)
             case EndTree(run) | Drop(run) if self._arrivals.drop(run):
@@ -302,28 +301,36 @@ class Runs:
 
     # --- ends are made durable ---------------------------------------------------------------
 
-    def _save(self, run: int, code: int, *, again: bool, seconds: float) -> None:
+    def _save(self, run: int, code: int, *, again: bool, seconds: float, soon: bool) -> None:
         self._machine.on_output(run, self._outbox.end(run, code, again, seconds, time.time()))
         self._unsaved.append(run)
+        self._soon = self._soon or soon
 
     def _save_soon(self) -> None:
-        """Begin to save what has ended; where more is about to end, it shares the wait."""
-        if self._unsaved and not self._saving:
-            self._saving = True
-            if self._machine.has_more:
-                self._reactor.callLater(GATHER, lambda: in_background(self._save_all()))
-            else:
-                in_background(self._save_all())
+        """Save what has ended: at once if a worker waits for more, else when it is to be told."""
+        if not self._unsaved or self._saving:
+            return
+        if self._save_timer is not None:
+            if not self._soon:
+                return
+            self._save_timer.cancel()
+        wait = 0.0 if self._soon else self._machine.next_wave - self._reactor.seconds()
+        self._save_timer = self._reactor.callLater(max(0.0, wait), self._begin_to_save)
+
+    def _begin_to_save(self) -> None:
+        self._save_timer = None
+        self._saving, self._soon = True, False
+        in_background(self._save_all())
 
     async def _save_all(self) -> None:
-        """Save in batches: what ends while the disk is busy shares the next wait for it."""
-        while self._unsaved:
-            batch, self._unsaved = self._unsaved, []
-            await self._keep_ends()
-            for run in batch:
-                self._machine.on_saved(run)
-            self.changed()
+        """Save as a batch: what ends while the disk is busy is in the next one."""
+        batch, self._unsaved = self._unsaved, []
+        await self._keep_ends()
+        for run in batch:
+            self._machine.on_saved(run)
         self._saving = False
+        self._save_soon()
+        self.changed()
 
     async def _keep_ends(self) -> None:
         self._outbox.flush()

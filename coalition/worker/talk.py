@@ -36,11 +36,16 @@ EMPTY_PAUSE = 1.0
 
 @dataclass(slots=True)
 class Flight:
-    """A report under way; `upto` is how far it brings each run's log."""
+    """A report under way; `upto` is how far it brings each run's log.
+
+    One that is `telling` ends is not held: it is answered when these are durable. Who waited for
+    nothing would tell them all once more.
+    """
 
     sent_at: float
     goodbye: bool
     idle: list[str]
+    telling: bool = False
     upto: dict[int, int] = field(default_factory=dict)
 
 
@@ -56,6 +61,9 @@ class Talk:
         self._number = 0
         self._newest_answered = 0
         self.urgent = True
+        """A report is due at once."""
+        self.pressing = False
+        """The same, but not while another tells of ends: its answer comes soon, with more to do."""
         self.heard_of: float | None = None
         self.timeout = wire.Orders().timeout
         self.wait = wire.LONGEST_WAIT
@@ -84,6 +92,11 @@ class Talk:
         return min(self.wait, self.timeout * LEASED) if leased else self.wait
 
     @property
+    def next_wave(self) -> float:
+        """When the next report is to be sent while the workers have enough to do."""
+        return self._last_report + WAVE
+
+    @property
     def patience(self) -> float:
         """How many seconds an answer may take."""
         return min(SLOWEST_ANSWER, max(1.0, self.timeout / 6))
@@ -108,20 +121,23 @@ class Talk:
         """
         if len(self._flights) >= FLIGHTS:
             return None
+        telling = any(flight.telling for flight in self._flights.values())
         times: list[float] = []
-        if self.urgent:
+        if self.urgent or (self.pressing and not telling):
             times.append(now)
         if not self._flights:
-            times.append(max(self._quiet_until, self._last_report + WAVE * wave))
+            times.append(max(self._quiet_until, self.next_wave if wave else self._last_report))
         if waiting:
-            times.append(self._last_report + (WAVE if wave else self._sleep))
+            times.append(
+                self.next_wave if wave and not telling else self._last_report + self._sleep
+            )
         return max(min(times), self._not_before) if times else None
 
     def depart(self, now: float, flight: Flight) -> int:
         """Note that a report is sent; return its number."""
         self._number += 1
         self._flights[self._number] = flight
-        self.urgent = False
+        self.urgent = self.pressing = False
         self._last_report = now
         return self._number
 

@@ -221,7 +221,8 @@ def test_ends_behind_one_that_cannot_be_taken_wait_for_it(farm: Inside) -> None:
     (run,) = numbers(node.tells())
     ends = [End(node.run, worker="n-1"), End(run, worker="n-1", seconds=QUICK)]
     gap = [Chunk(node.run, 100, b"what was before this is missing")]
-    assert farm.told(0, ends=ends, logs=gap, last=run).ended == []
+    (orders,) = farm.held(0, ends=ends, logs=gap, last=run)
+    assert isinstance(orders, wire.Orders) and orders.ended == []  # and told at once
     assert farm.told(0, ends=ends, last=run).ended == [node.run, run]
     assert farm.state(job) == "FINISHED"
 

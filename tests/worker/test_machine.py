@@ -210,10 +210,40 @@ def test_there_are_two_requests_at_most() -> None:
     held = report(machine)
     ended(machine, 5)
     report(machine)
+    machine.on_output(6, 10)
+    assert machine.due(10) is None
+    machine.on_orders(held.number, wire.Orders(), 10)
+    assert report(machine, 10).cuts == [Cut(6, 0, 10)]
+
+
+def test_an_end_waits_for_the_answer_that_others_will_have_soon() -> None:
+    machine = working(5, 6, 7)
+    held = report(machine)
+    ended(machine, 5)
+    first = report(machine)
     ended(machine, 6)
-    assert machine.due(0) is None
     machine.on_orders(held.number, wire.Orders(), 0)
-    assert ends_of(report(machine)) == [(5, 0, False), (6, 0, False)]
+    assert machine.due(0) == 2
+    machine.on_orders(first.number, wire.Orders(ended=[5]), 0)
+    assert ends_of(report(machine)) == [(6, 0, False)]
+
+
+def test_what_is_urgent_waits_for_no_answer() -> None:
+    machine = working(5, 6)
+    held = report(machine)
+    ended(machine, 5)
+    report(machine)
+    machine.on_orders(held.number, wire.Orders(kill=[6]), 0)
+    machine.on_exit(6, -15, 0)
+    assert report(machine).report.ahead == []
+
+
+def test_an_end_is_saved_soon_if_its_worker_has_nothing_more() -> None:
+    machine = working(5)
+    orders = wire.Orders(ahead=[wire.Ahead(["w5"], [start(6, "w5")])])
+    machine.on_orders(report(machine).number, orders, 0)
+    assert machine.on_exit(5, 0, 0) == [Save(5, 0, False, 0.0, soon=False)]
+    assert machine.on_exit(6, 0, 0) == [Save(6, 0, False, 0.0, soon=True)]
 
 
 def test_a_node_waits_as_long_as_the_server_likes() -> None:
