@@ -253,20 +253,34 @@ def test_short_runs_with_much_output_lose_none_of_it() -> None:
     with_commands(work)
 
 
+def test_a_keeper_of_many_short_commands_hears_what_it_is_told_between_them() -> None:
+    async def work(commands: Commands) -> None:
+        runs = [commands.start("true") for _ in range(200)]
+        await commands.ended(runs[0])
+        commands.processes.drop(runs[-1])
+        assert (await commands.event("dropped", runs[-1])) == ("dropped", runs[-1])
+        assert commands.find("ended", runs[-2]) is None
+
+    with_commands(work)
+
+
 # --- as another user -----------------------------------------------------------------------------
 
 
 @needs_root
 def test_a_job_of_a_user_has_that_users_rights_and_no_others(tmp_path: Path) -> None:
     nobody = Owner("nobody", 65534, 65534, (65534, 1), "/", "/bin/sh")
-    text = "id -u; id -g; id -G; umask; grep -c '^SigIgn:.*0$' /proc/self/status; echo > own; pwd"
+    text = "id -u; id -g; id -G; umask; echo > own; pwd"
     (tmp_path / "below").mkdir()
     os.chown(tmp_path / "below", 65534, 65534)
     for parent in [tmp_path, *tmp_path.parents]:
         parent.chmod(parent.stat().st_mode | 0o111)
     code, output = run(text, user=nobody, dir=str(tmp_path / "below"))
-    assert (code, output.decode()) == (0, f"65534\n65534\n65534 1\n0002\n1\n{tmp_path}/below\n")
+    assert (code, output.decode()) == (0, f"65534\n65534\n65534 1\n0002\n{tmp_path}/below\n")
     assert (tmp_path / "below" / "own").stat().st_uid == 65534
+    # Not asked of a shell, which frees signals itself.
+    signals = ["grep", "-cE", r"^Sig(Ign|Blk):\s0*$", "/proc/self/status"]
+    assert run("", arguments=signals, user=nobody) == (0, b"2\n")
 
 
 @needs_root

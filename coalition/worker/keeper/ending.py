@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 
-from .run import FIRST_LOOK, Run
+from .run import FIRST, FIRST_LOOK, Run
 from .unended import FORCED, unended
 
 assert sys.platform != "win32"
@@ -50,6 +51,20 @@ class Ending:
                     return True
         except ChildProcessError:
             return not self._adopting and run.code is not None and _group_lives(run.pid)
+
+    def reap_soon(self, run: Run) -> bool:
+        """Do the same for one that has just begun; come back when it has ended, or after a while.
+
+        It is deaf meanwhile, and most short commands cost no more than this.
+        """
+        if sys.platform == "linux":
+            while (left := run.began + FIRST - time.monotonic()) > 0:
+                # What is reported may still be the end of something else.
+                if signal.sigtimedwait((signal.SIGCHLD,), left):
+                    living = self.reap(run)
+                    if run.code is not None:
+                        return living
+        return self.reap(run)
 
     def press(self, run: Run, now: float) -> None:
         """Look at what is left of a run that is to end, and signal it; say when to do it again."""

@@ -9,7 +9,7 @@ import time
 
 from .messages import TYPE_CHECKING, boottime, pack, unpack
 from .orphans import adopt_orphans
-from .run import FIRST, Run
+from .run import Run
 
 if TYPE_CHECKING:
     from .messages import Message
@@ -33,7 +33,8 @@ ANNOUNCED = 0.05
 """Seconds after which worker.py is told of a run's process; what is shorter costs it nothing."""
 
 HOLD = 0.02
-"""Seconds that the end of a short run waits for company while more commands stand in the queue."""
+"""Seconds that the end of a short run waits for company while more commands stand in the queue, and
+between two looks at the connection then."""
 
 LIMIT = 32 * 1024
 """Bytes kept for a worker.py that does not read; then the commands have to wait."""
@@ -43,10 +44,6 @@ POLLED = 0.02
 
 LONGEST_WAIT = 5.0
 """Seconds that a dead orphan keeps its number."""
-
-STOPPED = 0.5
-"""Seconds without a look at the connection after which nothing more is begun before one: whoever
-stopped this process may have ended worker.py meanwhile."""
 
 LEASE_WAIT = 1.0
 """Seconds between two looks at a lease: `poll` does not count those that the computer slept."""
@@ -79,7 +76,9 @@ class Keeper:
             if not self._queue or len(self._unsent) >= LIMIT:
                 self._send()
                 self._wait([], None)
-            elif time.monotonic() - self._looked > STOPPED:
+            elif time.monotonic() - self._looked > HOLD:
+                # Who has stopped this process for a while may have ended worker.py meanwhile.
+                self._send()
                 self._wait([], 0.0)
             else:
                 self._keep(self._queue.pop(0))
@@ -100,9 +99,9 @@ class Keeper:
         run = self._run = self._begin(start)
         if run is None:
             return
-        if run.exit >= 0:
-            self._wait([run.exit], FIRST)
-        living = self._ending.reap(run)
+        living = self._ending.reap_soon(run)
+        if run.code is None:
+            run.exit = exit_descriptor(run.pid)
         while run.code is None or living:
             self._mind(run, time.monotonic())
             if run.left:
@@ -127,7 +126,7 @@ class Keeper:
             place = "program"
             began = time.monotonic()
             pid = spawn(arguments, environment, writable, owner)
-            return Run(number, began, pid, exit_descriptor(pid), readable, lease)
+            return Run(number, began, pid, readable, lease)
         except Exception as error:
             # Whatever it is, what waits behind this command has no part in it.
             reason = getattr(error, "strerror", None) or str(error)

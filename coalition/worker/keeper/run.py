@@ -24,16 +24,12 @@ FIRST_LOOK = 0.002
 class Run:
     """A command that was started a moment ago, and what is to become of it."""
 
-    def __init__(
-        self, number: int, began: float, pid: int, exit: int, pipe: int, lease: float | None
-    ) -> None:
-        """Describe the run `number`; `pipe` is where the output of the process `pid` comes from.
-
-        `exit` is a descriptor that is readable when that has ended, -1 where nothing tells.
-        """
+    def __init__(self, number: int, began: float, pid: int, pipe: int, lease: float | None) -> None:
+        """Describe the run `number`; `pipe` is where the output of the process `pid` comes from."""
         self.number = number
         self.pid = pid
-        self.exit = exit
+        self.exit = -1
+        """A descriptor that is readable when it has ended, -1 where nothing tells that."""
         self.lease = lease
         self.began = began
         self.code: int | None = None

@@ -13,6 +13,8 @@ assert sys.platform != "win32"
 UMASK = 0o002
 """Files of a job can be written by the group, as in 4.0: other users' jobs work on with them."""
 
+CHILD = (signal.SIGCHLD,)
+
 Owner = tuple[int, int, tuple[int, ...]]
 """A user that a command runs as: uid, gid and all groups."""
 
@@ -28,7 +30,8 @@ def settle() -> None:
         if ignored or number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _nothing)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    # Waited for (see Ending.reap_soon), and free in the commands.
+    signal.pthread_sigmask(signal.SIG_SETMASK, CHILD)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
@@ -62,12 +65,20 @@ def spawn(
     """
     if owner is not None:
         return _spawn_as(arguments, environment, output, owner)
-    actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     *others, last = _paths(arguments[0], environment)
     for path in others:
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            return os.posix_spawn(path, arguments, environment, file_actions=actions, setsid=True)
-    return os.posix_spawn(last, arguments, environment, file_actions=actions, setsid=True)
+            return _spawn(path, arguments, environment, output)
+    return _spawn(last, arguments, environment, output)
+
+
+def _spawn(
+    path: bytes, arguments: list[bytes], environment: dict[bytes, bytes], output: int
+) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    return os.posix_spawn(
+        path, arguments, environment, file_actions=actions, setsid=True, setsigmask=()
+    )
 
 
 def _paths(program: bytes, environment: dict[bytes, bytes]) -> list[bytes]:
@@ -86,16 +97,20 @@ def _spawn_as(
     import subprocess
 
     uid, gid, groups = owner
-    process = subprocess.Popen(
-        arguments,
-        stdout=output,
-        stderr=output,
-        env=environment,
-        start_new_session=True,
-        user=uid,
-        group=gid,
-        extra_groups=groups,
-    )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CHILD)
+    try:
+        process = subprocess.Popen(
+            arguments,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+            user=uid,
+            group=gid,
+            extra_groups=groups,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, CHILD)
     process.returncode = 0  # we wait for it ourselves
     return process.pid
 
