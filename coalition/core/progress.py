@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, Protocol
@@ -18,6 +19,8 @@ NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 
 CARRY = 1024
 """Bytes of the log kept to find a match that two chunks share; a longer match is not found."""
+
+_LITERAL = re.compile(r"[A-Za-z0-9 :=_-]*(?![*?{])")
 
 WINDOW = 4096
 """Bytes looked at in one step, from the end back: only the last match counts."""
@@ -70,23 +73,31 @@ def translate(pattern: str) -> tuple[bytes, str]:
 
 
 @lru_cache(maxsize=1000)
-def _compiled(pattern: str, compile: Compile) -> tuple[Regex, bytes, float]:
-    """Give a pattern's expression, the name of its group, and what its number is multiplied by."""
+def _compiled(pattern: str, compile: Compile) -> tuple[Regex, bytes, bytes, float]:
+    """Give a pattern's expression, bytes that stand in all that it matches, the name of its group,
+    and what its number is multiplied by.
+    """
     text, name = translate(pattern)
     regex = compile(text)
     if regex.search(b"") is not None:
         raise BadRequest(f"the progress pattern {pattern!r} matches where nothing stands")
-    return regex, name.encode(), 0.01 if name == "percent" else 1.0
+    return regex, _literal(pattern), name.encode(), 0.01 if name == "percent" else 1.0
+
+
+def _literal(pattern: str) -> bytes:
+    """Give the letters that a pattern begins with: most logs have none of them."""
+    found = None if "|" in pattern else _LITERAL.match(pattern)
+    return found[0].encode() if found else b""
 
 
 class Gauge:
     """Reads one pattern's value from a log that comes in chunks; the last match wins."""
 
-    __slots__ = ("_carry", "_name", "_regex", "_scale")
+    __slots__ = ("_carry", "_literal", "_name", "_regex", "_scale")
 
     def __init__(self, pattern: str, compile: Compile) -> None:
         """Compile the pattern; raises what `compile` and translate() raise."""
-        self._regex, self._name, self._scale = _compiled(pattern, compile)
+        self._regex, self._literal, self._name, self._scale = _compiled(pattern, compile)
         self._carry = b""
 
     def feed(self, data: bytes) -> float | None:
@@ -94,7 +105,7 @@ class Gauge:
         known = len(self._carry)
         text = self._carry + data
         self._carry = text[-CARRY:]
-        end = len(text)
+        end = len(text) if self._literal in text else 0
         while end > known:
             begin = max(known, end - WINDOW)
             value = self._last_in(text[max(0, begin - CARRY) : end], min(begin, CARRY))

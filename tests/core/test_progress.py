@@ -37,6 +37,11 @@ def last(meter: Meter, *chunks: bytes) -> float | None:
         ("P:%one", "nothing here", None),
         ("[0-9]+/%percent", "7/30", 0.3),
         ("(?i)progress %percent", "PROGRESS 30", 0.3),
+        ("frames?: %percent", "frame: 30", 0.3),
+        ("steps*: %percent", "step: 30", 0.3),
+        ("step{0}: %percent", "ste: 30", 0.3),
+        ("steps+: %percent", "stepss: 30", 0.3),
+        ("done|at %percent", "at 30", 0.3),
     ],
 )
 def test_a_pattern_finds_a_number_in_the_log(
