@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -55,7 +56,10 @@ def compile_pattern(text: bytes) -> Regex:
 PIECE = 1024 * 1024
 """Bytes of a log that are looked through at once for the head of a run."""
 
-APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+"""For whatever stands in place of a log and is none: a FIFO would be waited for."""
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NONBLOCK | getattr(os, "O_BINARY", 0)
 """How a log is opened, for each write: to keep it open would save 2 us of the 25 of a short run.
 Windows would write a carriage return before each newline, if it were not told that it is binary."""
 
@@ -104,7 +108,7 @@ class JobLogs:
         """
         path = self.path(job_id)
         try:
-            with open(path, "rb") as file:
+            with open_log(path) as file:
                 size = os.fstat(file.fileno()).st_size
         except FileNotFoundError:
             size = 0
@@ -290,7 +294,7 @@ class JobLogs:
 
     def _find(self, run: Run, section: Section) -> bool:
         try:
-            with open(self.path(run.job_id), "rb") as file:
+            with open_log(self.path(run.job_id)) as file:
                 base = _end_of_line(file, f"{_head(run.id)} on ".encode())
                 if base:
                     size = file.seek(0, os.SEEK_END) - base
@@ -304,6 +308,19 @@ class JobLogs:
                 return False
             self._block(run.job_id, error)
         return True
+
+
+def open_log(path: str) -> BinaryIO:
+    """Open a log to read it. Raises OSError."""
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 its user closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | NONBLOCK)
 
 
 def _end_of_line(file: BinaryIO, start: bytes) -> int:

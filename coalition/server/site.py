@@ -17,6 +17,7 @@ from twisted.web.static import File, NoRangeStaticProducer
 
 from coalition import errors
 from coalition.server import answers
+from coalition.server.joblog import open_log
 from coalition.server.routes import Call, find, jobs, protocols, state, workers
 from coalition.server.service import Service
 
@@ -149,7 +150,7 @@ def _send(request: LimitedRequest, answer: answers.Answer) -> None:
         request.finish()
         return
     path, offset, size = answer.file
-    file = open(path, "rb")  # noqa: SIM115 the producer closes it
+    file = open_log(path)  # the producer closes it
     file.seek(offset)
     if answer.as_json:
         JsonText(request, file, size, answer.remark).start()

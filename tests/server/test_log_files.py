@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from coalition.core.farm import Farm
+from coalition.errors import LogUnusable
 from coalition.wire import Chunk, End, Orders
 from tests.disks import fill, small_disk
 from tests.server.builders import Api, Inside, inside, report
@@ -45,7 +47,12 @@ def too_long(path: Path) -> None:
     path.symlink_to("x" * 300)
 
 
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
 NEVER = [
+    (fifo, "No such device or address"),
     (Path.mkdir, "Is a directory"),
     (loop, "Too many levels of symbolic links"),
     (nowhere, "No such file or directory"),
@@ -110,6 +117,18 @@ def test_a_log_goes_on_behind_a_word_about_what_was_lost_also_after_a_restart_of
         assert rest[:2] == [b"after", b"end"] and b" FINISHED at " in rest[2]
         told = b"* %d bytes of output are missing here: they could not be written" % size
         assert missing.endswith(told if size > len(told) + 1 else b"*" * (size - 1))
+
+
+def test_a_server_that_finds_a_fifo_in_place_of_a_log_goes_on(tmp_path: Path) -> None:
+    with inside(tmp_path) as farm:
+        job = farm.submit()
+        run = farm.started().run
+        log_of(farm, job).unlink()
+        fifo(log_of(farm, job))
+    with inside(tmp_path) as farm:
+        assert sent(farm, run, 0, b"more\n", End(run)).ended == [run]
+        with pytest.raises(LogUnusable, match="cannot be read: it is no regular file"):
+            farm.logs.look(job)
 
 
 def test_a_log_that_never_could_be_written_begins_with_its_head_all_the_same(
