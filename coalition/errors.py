@@ -92,6 +92,12 @@ class NameTaken(Refused):
     code = "name_taken"
 
 
+class OtherFarm(Refused):
+    """This is the server of another farm."""
+
+    code = "other_farm"
+
+
 class NotAGroup(Refused):
     """A job that has run or is running cannot become a group."""
 

@@ -40,6 +40,13 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 LONGEST_NAME = 255
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
 ShortText = Annotated[str, Meta(max_length=LONGEST_NAME)]
+IDENTITY = "[0-9a-f]{32}"
+"""What a farm is told from others by, wherever its server is: a pattern."""
+
+Identity = Annotated[str, Meta(pattern=rf"^({IDENTITY})?\Z")]
+"""That of a farm; empty where it is not known."""
+
+
 Environment = Text | dict[str, str]
 Dependencies = str | list[int | str]
 
@@ -194,6 +201,8 @@ class Report(Struct, omit_defaults=True):
     """Runs handed ahead that the node still has, begun or not, beside those in workers and ends."""
     last: Count = 0
     """The highest number of a run that was ever handed ahead to this session."""
+    farm: Identity = ""
+    """Whose runs these are: the server of another farm refuses the report."""
 
 
 class Start(Struct, omit_defaults=True):
@@ -239,6 +248,8 @@ class Orders(Struct, omit_defaults=True):
     """Bytes of a run's log that are kept as they are; of more the middle is left out."""
     drain: list[str] = []
     """Workers that take no more: the node leaves when all of its workers are such."""
+    farm: Identity = ""
+    """Which farm this is."""
 
 
 class Health(Struct):
@@ -246,6 +257,8 @@ class Health(Struct):
 
     ok: bool
     reasons: list[str]
+    farm: Identity = ""
+    """Which farm this is."""
 
 
 class ErrorBody(Struct):

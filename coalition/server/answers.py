@@ -35,6 +35,7 @@ STATUS: dict[type[errors.CoalitionError], int] = {
     errors.Unknown: 404,
     errors.Cycle: 409,
     errors.NameTaken: 409,
+    errors.OtherFarm: 409,
     errors.NotAGroup: 409,
     errors.IllegalMove: 409,
     errors.BadRequest: 400,

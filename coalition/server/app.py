@@ -26,7 +26,7 @@ from coalition.server.nodes import Nodes
 from coalition.server.service import Service
 from coalition.server.site import make_site
 from coalition.server.slices import SteadyClock, pause
-from coalition.store import loading, writing
+from coalition.store import loading, versions, writing
 from coalition.store.engine import Store
 
 log = logging.getLogger(__name__)
@@ -54,30 +54,33 @@ class App:
         self._writer = ThreadPool(1, 1, "journal")
         self._readers = ThreadPool(1, READERS, "readers")
         farm = Farm(Changes(), config.timeout)
-        self._load(farm)
+        identity = self._load(farm)
         logs = self._logs = JobLogs(config.logs, config.maxlogsize)
         self._removing = False
         self.journal: Journal[writing.Batch] = Journal(
             clock, farm.changes, writing.snapshot, self._write, self._committed, self._crash
         )
-        nodes = Nodes(clock, farm, logs, self.journal.durable, config.maxlogsize)
+        nodes = Nodes(clock, farm, logs, self.journal.durable, config.maxlogsize, identity)
         self.service = Service(clock, farm, self.journal, logs, nodes, self._read)
         self._site = make_site(self.service, public, config.maxbody)
         self._ports: list[Any] = []
 
-    def _load(self, farm: Farm) -> None:
-        """Take in the database; every worker gets a full `timeout` to report."""
+    def _load(self, farm: Farm) -> str:
+        """Take in the database and give its identity; every worker gets a full `timeout`."""
         gc.disable()
         try:
             with self._store.writing() as connection:
                 farm.load(loading.load(connection))
                 last = loading.last_timeout(connection)
+                identity = versions.identity(connection)
                 writing.note_timeout(connection, farm.worker_timeout)
         finally:
             gc.enable()
         farm.on_beginning(self._clock.seconds(), last)
         farm.check_invariants()
-        log.info("%d jobs and %d workers loaded", len(farm.tree.jobs), len(farm.workers))
+        jobs, workers = len(farm.tree.jobs), len(farm.workers)
+        log.info("%d jobs and %d workers of farm %s loaded", jobs, workers, identity)
+        return identity
 
     def _write(self, batch: writing.Batch) -> Deferred[None]:
         return deferToThreadPool(self._reactor, self._writer, writing.write, self._store, batch)

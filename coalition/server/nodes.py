@@ -12,7 +12,7 @@ from coalition.core.affinity import Line
 from coalition.core.farm import Farm
 from coalition.core.model import Worker
 from coalition.core.states import TERMINATED
-from coalition.errors import BadRequest, NameTaken
+from coalition.errors import BadRequest, NameTaken, OtherFarm
 from coalition.server.joblog import JobLogs
 from coalition.server.reports import Reports, start_order
 from coalition.server.slices import Clock, later
@@ -111,14 +111,19 @@ class Nodes:
         logs: JobLogs,
         saved: Callable[[], Deferred[None]],
         maxlog: int = wire.MAXLOG,
+        identity: str = "",
     ) -> None:
-        """Serve nodes; `saved` waits until what was decided is durable, `maxlog` is for them."""
+        """Serve nodes; `saved` waits until what was decided is durable.
+
+        `maxlog` and `identity`, that of the farm, are for the nodes.
+        """
         self._clock = clock
         self._farm = farm
         self._logs = logs
         self._reports = Reports(farm, logs)
         self._saved = saved
         self._maxlog = maxlog
+        self.identity = identity
         back = clock.seconds() + RETURN
         self._nodes: dict[str, Node] = {}
         for worker in farm.workers.values():
@@ -136,6 +141,8 @@ class Nodes:
 
     async def report(self, report: wire.Report, ip: str, now: float) -> wire.Orders:
         """Take in a report, and give its node's orders when there are some or the wait is over."""
+        if report.farm not in ("", self.identity):
+            raise OtherFarm("these runs are those of another farm", farm=self.identity)
         self._check_names(report, now)
         node = self._nodes.setdefault(report.node, Node(now))
         node.asking += 1
@@ -200,7 +207,9 @@ class Nodes:
 
     def _new_orders(self) -> wire.Orders:
         timeout = self._farm.worker_timeout
-        return wire.Orders(wait=self.longest_wait, timeout=timeout, maxlog=self._maxlog)
+        return wire.Orders(
+            wait=self.longest_wait, timeout=timeout, maxlog=self._maxlog, farm=self.identity
+        )
 
     def _tags(self, report: wire.Report) -> frozenset[str]:
         workers = self._farm.workers

@@ -122,13 +122,14 @@ class Store:
     def reset(self) -> None:
         """Forget everything: make all tables anew, with job ids that start again.
 
-        Run numbers go on: nodes that still run know the old ones, and that numbers only grow.
-        Raises StoreError if the database is not Coalition's.
+        Run numbers go on: nodes that still run know the old ones, and that numbers only grow. So it
+        is the same farm. Raises StoreError if the database is not Coalition's.
         """
         with self.writing() as connection:
             if not versions.is_unmade(connection):
                 versions.check_known(connection)
-            versions.create(connection, versions.highest_run(connection))
+            highest, identity = versions.highest_run(connection), versions.identity(connection)
+            versions.create(connection, highest, identity)
             self.affinities.clear()
 
     def close(self) -> None:

@@ -196,3 +196,11 @@ counters = Table(
     **OPTIONS,
 )
 """The highest id ever given to a job ("jobs") and to a run ("runs"); the last "timeout" in ms."""
+
+farm = Table(
+    "Farm",
+    metadata,
+    Column("identity", Name, primary_key=True),
+    **OPTIONS,
+)
+"""One row: the random text by which nodes tell this farm from others, at whatever address it is."""

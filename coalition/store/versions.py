@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
@@ -11,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, inspect, select, table
 
 from coalition.errors import StoreError
-from coalition.store.schema import counters, metadata
+from coalition.store.schema import counters, farm, metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -50,7 +51,7 @@ def has_rows(connection: Connection) -> bool:
         .select_from(counters)
         .where(counters.c.name == "jobs", counters.c.value > 0)
     )
-    for name in set(inspect(connection).get_table_names()) - {VERSION_TABLE}:
+    for name in set(inspect(connection).get_table_names()) - {VERSION_TABLE, farm.name}:
         rows = select(func.count()).select_from(table(name))
         if connection.scalar(filled if name == counters.name else rows):
             return True
@@ -87,12 +88,24 @@ def highest_run(connection: Connection) -> int:
     return connection.scalar(select(counters.c.value).where(counters.c.name == "runs")) or 0
 
 
-def create(connection: Connection, highest_run: int = 0) -> None:
-    """Make all tables anew; those of ours that are there go first, with what they hold."""
+def identity(connection: Connection) -> str:
+    """Give the identity of the farm, nothing if it has none yet."""
+    if is_unmade(connection) or not inspect(connection).has_table(farm.name):
+        return ""
+    return connection.scalar(select(farm.c.identity)) or ""
+
+
+def create(connection: Connection, highest_run: int = 0, known_as: str = "") -> None:
+    """Make all tables anew; those of ours that are there go first, with what they hold.
+
+    They are those of the farm with the identity `known_as`, of a new one without.
+    """
     metadata.drop_all(connection)
     metadata.create_all(connection)
     values = {"jobs": 0, "runs": highest_run}
     connection.execute(counters.insert(), [{"name": n, "value": v} for n, v in values.items()])
+    # Chance that is no argument: nothing depends on which text it is, and a migration gets none.
+    connection.execute(farm.insert(), {"identity": known_as or uuid4().hex})
     command.stamp(_config(connection), "head", purge=True)
 
 

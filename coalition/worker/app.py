@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from random import Random
+from typing import cast
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 
 from coalition.config import WorkerConfig
-from coalition.errors import ConfigError
+from coalition.errors import ConfigError, OtherFarm
 from coalition.worker.cgroup import Cgroups
 from coalition.worker.command import Way
 from coalition.worker.discovery import find_server
+from coalition.worker.health import look
 from coalition.worker.host import Meter, cores, describe
 from coalition.worker.link import Link
 from coalition.worker.lookup import Owners
@@ -82,8 +84,12 @@ class App:
         self._random = random
         self._environ = environ
         self._version = version
+        self._names = worker_names(config)
+        self._folder = config.datadir / f"outbox-{quote(config.name, safe='')}"
+        self._mark = f"{socket.gethostname()}:{self._folder.resolve()}"
         self._loop: Loop | None = None
         self._pausing = False
+        self._stopping = False
         self._life: Deferred[None] | None = None
 
     def start(self) -> Deferred[None]:
@@ -96,6 +102,7 @@ class App:
 
         A node that has not begun to work leaves at once: `start` then fails with CancelledError.
         """
+        self._stopping = True
         if self._loop is not None:
             self._loop.stop()
         elif self._life is not None:
@@ -110,55 +117,74 @@ class App:
 
     async def _run(self) -> None:
         config = self._config
-        folder = config.datadir / f"outbox-{quote(config.name, safe='')}"
-        mark = f"{socket.gethostname()}:{folder.resolve()}"
-        way = way_of(config, mark)
-        names = worker_names(config)
-        with closing(Outboxes(folder, config.maxoutbox, len(names))) as outboxes:
+        way = way_of(config, self._mark)
+        with closing(Outboxes(self._folder, config.maxoutbox, len(self._names))) as outboxes:
             if config.startup:
                 await run_startup(self._reactor, config.startup, self._environ)
             server = config.server_url or await find_server(
                 self._reactor, config.broadcast, self._port
             )
-            outbox = await outboxes.open(self._reactor, server)
-            scratch = Scratch(
-                config.scratch_folder,
-                other_users=way.other_users,
-                in_thread=partial(in_thread, self._reactor),
-            )
-            machine = Machine(
-                config.name,
-                names,
-                affinity=config.affinity,
-                sleep=config.sleep,
-                exclusive=config.exclusive,
-                random=self._random,
-            )
-            machine.on_host(describe(self._version))
-            machine.on_previous(follow(folder, machine.session))
-            runs = Runs(
-                self._reactor,
-                machine,
-                outbox,
-                scratch,
-                server=server,
-                environ=self._environ,
-                way=way,
-                owners=Owners(self._reactor),
-                mark=mark,
-            )
-            await runs.prepare()
-            await runs.recover(outboxes.others())
-            outboxes.leave_others()
-            scratch.clear()
-            log.info("%s works for %s", config.name, server)
-            link = Link(self._reactor, server, self._version)
-            self._loop = Loop(self._reactor, machine, runs, outbox, link, Meter(config.sleep))
-            if self._pausing:
-                self._loop.pause(True)
-            try:
-                await self._loop.run()
-            finally:
-                await runs.close()
-                scratch.close()
-                await link.close()
+            farm = await _farm_at(self._reactor, server)
+            while not self._stopping:
+                try:
+                    await self._work(outboxes, way, server, farm)
+                    return
+                except OtherFarm as error:
+                    # As if the node was started anew: runs and numbers mean nothing over there.
+                    log.info("%s begins anew for the farm that is at %s now", config.name, server)
+                    self._loop, farm = None, cast(str, error.detail["farm"])
+
+    async def _work(self, outboxes: Outboxes, way: Way, server: str, farm: str | None) -> None:
+        """Work for the farm at a URL, see Outboxes.open; raises OtherFarm when it is gone."""
+        config = self._config
+        outbox = await outboxes.open(self._reactor, server, farm)
+        scratch = Scratch(
+            config.scratch_folder,
+            other_users=way.other_users,
+            in_thread=partial(in_thread, self._reactor),
+        )
+        machine = Machine(
+            config.name,
+            self._names,
+            affinity=config.affinity,
+            sleep=config.sleep,
+            exclusive=config.exclusive,
+            random=self._random,
+        )
+        machine.on_host(describe(self._version))
+        machine.on_previous(follow(self._folder, machine.session))
+        runs = Runs(
+            self._reactor,
+            machine,
+            outbox,
+            scratch,
+            server=server,
+            environ=self._environ,
+            way=way,
+            owners=Owners(self._reactor),
+            mark=self._mark,
+        )
+        await runs.prepare()
+        await runs.recover(outboxes.others())
+        outboxes.leave_others()
+        scratch.clear()
+        log.info("%s works for %s", config.name, server)
+        link = Link(self._reactor, server, self._version, outboxes)
+        self._loop = Loop(self._reactor, machine, runs, outbox, link, Meter(config.sleep))
+        if self._pausing:
+            self._loop.pause(True)
+        try:
+            await self._loop.run()
+        finally:
+            await link.close()
+            await runs.close()
+            scratch.close()
+
+
+async def _farm_at(reactor: Reactor, server: str) -> str | None:
+    """Return the farm that answers at a URL, "" if it tells none, None if none answers."""
+    try:
+        return (await look(reactor, server)).farm
+    except Exception as error:
+        log.info("%s does not say yet which farm it is: %s", server, error)
+        return None

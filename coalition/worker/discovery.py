@@ -7,17 +7,15 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 import psutil
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import DatagramProtocol, Protocol
-from twisted.web.client import Agent, readBody
+from twisted.internet.protocol import DatagramProtocol
 
 from coalition import wire
-from coalition.errors import ServerUnreachable
+from coalition.worker.health import look
 from coalition.worker.reactor import Reactor, in_background
 
 EVERYWHERE = "255.255.255.255"
@@ -28,12 +26,6 @@ ASK_AGAIN = 1.0
 LISTEN_ON = 1.0
 """Seconds after the first answer in which other servers are heard and named: long enough for any
 network that a broadcast reaches."""
-
-LOOK_TIME = 5.0
-"""Seconds for a server to say over HTTP that it is one; a busy one takes milliseconds."""
-
-LONGEST_HEALTH = 64 * 1024
-"""Bytes of that answer at most: what is no server of ours may send anything."""
 
 log = logging.getLogger(__name__)
 
@@ -137,31 +129,12 @@ class _Question(DatagramProtocol):
 
 async def _why_no_server(reactor: Reactor, url: str) -> str:
     """Return what is wrong with the server at `url`, nothing if it answers as one does."""
-    asking = Deferred.fromCoroutine(_ask_for_health(reactor, url))
-    asking.addTimeout(LOOK_TIME, cast(Any, reactor))
     try:
-        await asking
+        await look(reactor, url)
     except Exception as error:
         # Whatever else uses the port may answer in any way, or not at all.
         return str(error) or type(error).__name__
     return ""
-
-
-async def _ask_for_health(reactor: Reactor, url: str) -> wire.Health:
-    response = await Agent(reactor).request(b"GET", f"{url}/health".encode("ascii"))
-    if response.code not in (200, 503) or response.length not in range(LONGEST_HEALTH):
-        cast(Any, response).deliverBody(_Unread())
-        raise ServerUnreachable(f"its answer is {response.code}, of {response.length} bytes")
-    return msgspec.json.decode(await readBody(response), type=wire.Health)
-
-
-class _Unread(Protocol):
-    """The body of an answer that nobody reads: its connection would stay open."""
-
-    transport: Any
-
-    def connectionMade(self) -> None:
-        self.transport.loseConnection()
 
 
 def _same_computer(url: str, other: str) -> bool:

@@ -8,7 +8,7 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 
 from coalition import wire
-from coalition.errors import CoalitionError, Refused, TooLarge
+from coalition.errors import CoalitionError, OtherFarm, Refused, TooLarge
 from coalition.worker.actions import Cut, Plan
 from coalition.worker.host import Meter
 from coalition.worker.link import Link
@@ -41,13 +41,19 @@ class Loop:
         self._meter = meter
         self._timer: DelayedCall | None = None
         self._trouble = ""
+        self._other: OtherFarm | None = None
         self._finished: Deferred[None] = Deferred()
         runs.changed = self._look
 
     async def run(self) -> None:
-        """Work until a stop was asked for and all is done."""
+        """Work until a stop was asked for and all is done.
+
+        Raises OtherFarm when the server is that of another, once nothing runs for this one.
+        """
         self._look()
         await self._finished
+        if self._other is not None:
+            raise self._other
 
     def stop(self) -> None:
         """Leave when the running jobs are done; asked again, leave without them."""
@@ -65,14 +71,17 @@ class Loop:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         now = self._reactor.seconds()
-        wake = now if self._machine.finished(now) else self._machine.wake_at(now)
+        wake = now if self._is_over(now) else self._machine.wake_at(now)
         if wake is not None and not self._finished.called:
             # Never at once: what happens in the same turn of the reactor goes into one report.
             self._timer = self._reactor.callLater(max(0.0, wake - now), self._act)
 
+    def _is_over(self, now: float) -> bool:
+        return self._machine.finished(now) or (self._other is not None and self._runs.settled)
+
     def _act(self) -> None:
         now = self._reactor.seconds()
-        if self._machine.finished(now):
+        if self._is_over(now):
             self._finished.callback(None)
             return
         self._runs.do(self._machine.give_back(now))
@@ -92,19 +101,32 @@ class Loop:
         except TooLarge as error:
             self._note(str(error))
             self._machine.on_too_large(plan.number, self._reactor.seconds())
+        except OtherFarm as error:
+            self._lost(plan.number, error)
+            self._give_way(error)
         except Refused as error:
             self._note(str(error))
             self._turned_away(plan.number, error)
         except CoalitionError as error:
-            self._note(str(error))
-            self._machine.on_lost(plan.number, self._reactor.seconds())
-            self._runs.let_go()
+            self._lost(plan.number, error)
         except Exception:
             # A mistake of ours must not silence the node while its jobs run on.
             log.exception("report %d went wrong", plan.number)
             self._machine.on_turned_away(plan.number, self._reactor.seconds())
         finally:
             self._look()
+
+    def _lost(self, number: int, error: CoalitionError) -> None:
+        self._note(str(error))
+        self._machine.on_lost(number, self._reactor.seconds())
+        self._runs.let_go()
+
+    def _give_way(self, other: OtherFarm) -> None:
+        """End what runs, as two signals do; a node that leaves anyway waits for its own farm."""
+        if not self._machine.leaving:
+            self._other = other
+            for _ in range(2):
+                self._runs.do(self._machine.on_stop(self._reactor.seconds()))
 
     def _turned_away(self, number: int, error: Refused) -> None:
         kill = error.detail.get("kill")
@@ -126,6 +148,8 @@ class Loop:
 
     def _note(self, trouble: str) -> None:
         """Log the beginning and the end of an outage, not each of its tries."""
+        if self._finished.called:
+            return  # it is we who gave up what was under way
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
         elif self._trouble and not trouble:

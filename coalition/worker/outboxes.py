@@ -1,23 +1,28 @@
-"""The outboxes of a node, one for each server that it has worked for.
+"""The outboxes of a node, one for each farm that it has worked for.
 
-A run's number means something to its own server only: another one has other runs of that number.
+A run's number means something to its own farm only: another one has other runs of that number. A
+farm is the same one wherever its server is, and whoever answers at the old address is not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import psutil
 
 from coalition.errors import CoalitionError
 from coalition.worker.entries import OutboxUnreadable
+from coalition.worker.journal import Journal
+from coalition.worker.label import Label, read_label, write_label
 from coalition.worker.outbox import Outbox
 from coalition.worker.reactor import Reactor, in_thread
 
@@ -33,10 +38,13 @@ class OutboxTaken(CoalitionError):
 
 
 class Outboxes:
-    """A folder of folders, each named by a server's URL; owned by one process at a time."""
+    """A folder of folders, each for a farm; owned by one process at a time.
+
+    One of them is open, for the farm that the node works for.
+    """
 
     def __init__(self, folder: Path, limit: int, workers: int) -> None:
-        """Take the folder, and make it if need be; `limit` is in bytes of output for one server.
+        """Take the folder, and make it if need be; `limit` is in bytes of output for one farm.
 
         Raises OutboxTaken, OSError.
         """
@@ -46,76 +54,170 @@ class Outboxes:
         self._limit = limit
         self._workers = workers
         self._lock = _locked(folder / "lock")
-        self._server = ""
+        self._label = Label("", "")
+        self._noted = False
+        self._place = folder
         self._outbox: Outbox | None = None
-        self._others: dict[str, Outbox] = {}
+        self._others: dict[Path, Outbox] = {}
+
+    @property
+    def identity(self) -> str:
+        """That of the farm whose outbox is open; empty while it is known by its URL alone."""
+        return self._label.farm
 
     def close(self) -> None:
         """Let another process have the folder."""
+        self._close_all()
+        self._lock.close()
+
+    def _close_all(self) -> None:
         for outbox in [self._outbox, *self._others.values()]:
             if outbox is not None:
                 outbox.close()
-        self._lock.close()
+        self._outbox = None
+        self._others.clear()
 
-    async def open(self, reactor: Reactor, server: str) -> Outbox:
-        """Return the outbox for a server; one that it had under another name is taken over.
+    async def open(self, reactor: Reactor, server: str, farm: str | None = None) -> Outbox:
+        """Return the outbox for the farm whose server is at a URL; close the one before.
 
-        Raises OutboxUnreadable, OSError.
+        `farm` is its identity, empty if it tells none, None while it does not answer: then it is
+        taken for the one that was there last. An outbox that it had under another name is taken
+        over. Raises OutboxUnreadable, OSError.
         """
-        place = self._place(server)
-        others = self._servers()
-        if others and not place.exists():
-            known = await in_thread(reactor, _find_same, server, others)
-            if known:
-                log.info("%s is the server that was called %s", server, known)
-                self._place(known).rename(place)
-        self._server, self._outbox = server, self._opened(server)
+        self._close_all()
+        self._settle()
+        kept = self._labels()
+        if farm is None:
+            here = (one.farm for one in kept.values() if one.farm and one.server == server)
+            farm = next(here, "")
+        label = Label(farm, server)
+        place = self._folder / label.folder
+        if place in kept and kept[place].server != server:
+            _tell_move(server, kept[place].server)
+        earlier = await in_thread(reactor, _earlier, kept, label) if kept else None
+        if earlier is not None:
+            _tell_move(server, kept[earlier].server)
+            if farm:
+                write_label(earlier, label)  # from now on it is nobody else's
+            _take_over(earlier, place)
+        self._label, self._place, self._noted = label, place, read_label(place) == label
+        self._outbox = self._opened(place)
         return self._outbox
 
+    def meet(self, farm: str) -> bool:
+        """Hear which farm answers; say whether its outbox is open, or can become the open one.
+
+        It can where the farm was not known before and has no other: that is noted.
+        """
+        if farm != self._label.farm:
+            if self._label.farm or any(one.farm == farm for one in self._labels().values()):
+                return False
+            self._label, self._noted = Label(farm, self._label.server), False
+        if farm and not self._noted:
+            self._note()
+        return True
+
+    def _note(self) -> None:
+        self._noted = True
+        try:
+            write_label(self._place, self._label)
+        except OSError as error:
+            farm = self._label.farm
+            log.error("%s is for farm %s, which cannot be noted: %s", self._place, farm, error)
+
     def others(self) -> list[Outbox]:
-        """Open those of other servers that hold something; delete those that hold nothing."""
-        for server in self._servers():
-            if server == self._server:
+        """Open those of other farms that hold something; delete those that hold nothing."""
+        for place, label in self._labels().items():
+            if place == self._place:
                 continue
             try:
-                outbox = self._opened(server)
+                outbox = self._opened(place)
             except (OutboxUnreadable, OSError) as error:
-                log.warning("the outbox for the server %s is left alone: %s", server, error)
+                log.warning("the outbox for the server %s is left alone: %s", label.name, error)
                 continue
             if outbox.records():
-                self._others[server] = outbox
+                self._others[place] = outbox
             else:
                 outbox.close()
-                shutil.rmtree(self._place(server), ignore_errors=True)
+                shutil.rmtree(place, ignore_errors=True)
         return list(self._others.values())
 
     def leave_others(self) -> None:
-        """Close those of other servers: what they hold waits for those."""
-        for server, outbox in self._others.items():
+        """Close those of other farms: what they hold waits for those."""
+        labels = self._labels()
+        for place, outbox in self._others.items():
             log.warning(
                 "%d results for another server, %s, stay in the outbox: start worker.py for that "
-                "server to deliver them; if it is gone for good, delete %s",
+                "server to deliver them, wherever it is now; if it is gone for good, delete %s",
                 len(outbox.records()),
-                server,
-                self._place(server),
+                labels[place].name,
+                place,
             )
             outbox.close()
         self._others.clear()
 
-    def _place(self, server: str) -> Path:
-        return self._folder / quote(server, safe="")
+    def _labels(self) -> dict[Path, Label]:
+        places = [path for path in sorted(self._folder.iterdir()) if path.is_dir()]
+        return {place: label for place in places if (label := read_label(place)) is not None}
 
-    def _servers(self) -> list[str]:
-        names = sorted(unquote(path.name) for path in self._folder.iterdir() if path.is_dir())
-        return [name for name in names if "://" in name]
+    def _settle(self) -> None:
+        """Name by its farm what was in use when that became known."""
+        for place, label in self._labels().items():
+            if place.name != label.folder:
+                _take_over(place, self._folder / label.folder)
 
-    def _opened(self, server: str) -> Outbox:
-        return Outbox(self._place(server), self._limit, self._workers)
+    def _opened(self, place: Path) -> Outbox:
+        return Outbox(place, self._limit, self._workers)
 
 
-def _find_same(server: str, others: Iterable[str]) -> str | None:
-    """Return that of other URLs which leads to the same server; blocks."""
-    return next((other for other in others if is_same(server, other)), None)
+def _tell_move(server: str, before: str) -> None:
+    if before not in ("", server):
+        log.info("%s is the server that was called %s", server, before)
+
+
+def _earlier(kept: Mapping[Path, Label], label: Label) -> Path | None:
+    """Return the outbox that a farm has by a URL alone, if there is one; blocks.
+
+    It is from before the farm told its identity. What is there for the URL at which the farm was
+    last cannot be: that has come since, from a server that tells none.
+    """
+    if label in kept.values():
+        return None
+    nameless = {one.server: place for place, one in kept.items() if not one.farm}
+    if label.server in nameless:
+        return nameless[label.server]
+    if label.farm and any(one.farm == label.farm for one in kept.values()):
+        return None
+    return next((place for url, place in nameless.items() if is_same(label.server, url)), None)
+
+
+def _take_over(source: Path, place: Path) -> None:
+    """Have what an outbox holds in another place, beside what is there. Raises OSError.
+
+    Where that cannot be done now it is left for the next start, as after a crash.
+    """
+    if not place.exists():
+        source.rename(place)
+        return
+    try:
+        _merge(source, place)
+    except (OutboxUnreadable, OSError) as error:
+        log.warning("the outbox %s is left alone: %s", source, error)
+
+
+def _merge(source: Path, place: Path) -> None:
+    gone = place / "merged"
+    shutil.rmtree(gone, ignore_errors=True)
+    found = Journal(source).found
+    for path in source.glob("[0-9]*"):
+        # The same file under a second name: it needs no room, and what is there stays whole.
+        with contextlib.suppress(FileExistsError):
+            os.link(path, place / path.name)
+    journal = Journal(place)
+    journal.start([*journal.found, *found])
+    journal.close()
+    source.rename(gone)  # at once: half of it could be taken for somebody's
+    shutil.rmtree(gone)
 
 
 def is_same(server: str, other: str) -> bool:

@@ -302,7 +302,8 @@ def test_affinities_are_named_by_number(api: Api) -> None:
 def test_the_server_says_that_it_is_well(api: Api) -> None:
     answer = api.ask("GET", "/health")
 
-    assert (answer.status_code, answer.json()) == (200, {"ok": True, "reasons": []})
+    assert answer.status_code == 200
+    assert {"ok": True, "reasons": []}.items() <= answer.json().items()
 
 
 def test_a_head_request_gives_the_headers_alone(api: Api) -> None:

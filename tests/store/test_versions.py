@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -141,6 +142,57 @@ def test_reset_forgets_everything_and_ids_begin_again(store: Store) -> None:
     loaded = load_all(store)
     assert (list(loaded.jobs), loaded.affinities, loaded.next_job) == ([], {}, 1)
     store.prepare()
+
+
+def identity(store: Store) -> str:
+    with store.reading() as connection:
+        return versions.identity(connection)
+
+
+def test_a_farm_has_an_identity_from_the_first_start_on(empty: Store) -> None:
+    empty.prepare()
+    known_as = identity(empty)
+    assert re.fullmatch("[0-9a-f]{32}", known_as)
+    empty.prepare()
+    assert identity(empty) == known_as
+
+
+def test_a_new_database_is_another_farm_and_a_reset_one_the_same(empty: Store) -> None:
+    empty.init()
+    first = identity(empty)
+    empty.init()
+    second = identity(empty)
+    empty.reset()
+    assert first != second == identity(empty)
+
+
+@pytest.mark.parametrize("revision", versions.revisions()[:-1])
+def test_an_older_database_gets_its_identity_when_it_is_migrated_or_reset(
+    empty: Store, revision: str
+) -> None:
+    for get_up_to_date in (lambda: empty.migrate(NOW), empty.reset):
+        with empty.writing() as connection:
+            metadata.drop_all(connection)
+            connection.execute(text(f"DROP TABLE IF EXISTS {versions.VERSION_TABLE}"))
+            versions.upgrade(connection, revision)
+        assert identity(empty) == ""
+        get_up_to_date()
+        assert identity(empty)
+
+
+@pytest.mark.parametrize("known_as", ["", "0123456789abcdef" * 2])
+def test_a_migration_that_was_cut_short_gives_one_identity(empty: Store, known_as: str) -> None:
+    """MySQL keeps each step of it, also where the version is not noted yet."""
+    with empty.writing() as connection:
+        versions.upgrade(connection, "0003")
+        farm = metadata.tables["Farm"]
+        farm.create(connection)
+        if known_as:
+            connection.execute(farm.insert(), {"identity": known_as})
+    empty.migrate(NOW)
+    with empty.reading() as connection:
+        (found,) = connection.scalars(text("SELECT identity FROM Farm")).all()
+    assert found and found == (known_as or found)
 
 
 def test_a_newer_database_is_refused_by_everything(store: Store) -> None:

@@ -23,13 +23,15 @@ class ScriptedServer(Resource):
     """Gives out the runs it was told to, keeps what is reported, and holds idle requests.
 
     A start is repeated in every answer until the worker reports the run, as a real server does.
+    It tells `farm`, if it has one, and refuses reports for another.
     """
 
     isLeaf = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, farm: str = "") -> None:
         super().__init__()
         self.port = port
+        self.farm = farm
         self.reports: list[wire.Report] = []
         self.logs: dict[int, bytearray] = {}
         self.ends: dict[int, list[wire.End]] = {}
@@ -45,6 +47,11 @@ class ScriptedServer(Resource):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def holds(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._held is not None
 
     @contextmanager
     def running(self) -> Iterator[ScriptedServer]:
@@ -82,20 +89,36 @@ class ScriptedServer(Resource):
         """Answer the held request with these orders."""
         self._call(self._answer_held, orders)
 
-    def go_away(self) -> None:
-        """Close the port and all connections."""
+    def go_away(self, hang_up: bool = True) -> None:
+        """Close the port and all connections, if that is wanted; another may have the port then."""
 
         def close() -> None:
-            self._listening.stopListening()
-            for reader in self._reactor.getReaders():
+            self._listening.stopListening().addCallback(closed)
+            for reader in self._reactor.getReaders() if hang_up else ():
                 if isinstance(reader, Server):
                     reader.abortConnection()
 
+        def closed(_: object) -> None:
+            with self._news:
+                self._listening = None
+                self._news.notify_all()
+
         self._reactor.callFromThread(close)
+        self.wait_for(lambda: self._listening is None)
 
     def come_back(self) -> None:
         """Listen again, on the same port."""
         self._reactor.callFromThread(self._listen)
+
+    def become(self, farm: str) -> None:
+        """Answer the held request, and be the server of another farm after that, without jobs."""
+
+        def change() -> None:
+            self._answer_held()
+            self.farm = farm
+            self._starts.clear()
+
+        self._call(change)
 
     def wait_for(self, what: Callable[[], object]) -> Any:
         """Wait until `what` gives something true, and return that."""
@@ -139,7 +162,7 @@ class ScriptedServer(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         assert request.path == b"/health"
-        return b'{"ok": true, "reasons": []}'
+        return msgspec.json.encode(wire.Health(True, [], self.farm))
 
     def render_POST(self, request: Request) -> Any:
         if self._status != 200:
@@ -147,6 +170,10 @@ class ScriptedServer(Resource):
             return b"not now"
         assert request.content is not None
         report = msgspec.json.decode(request.content.read(), type=wire.Report)
+        if self.farm and report.farm not in ("", self.farm):
+            request.setResponseCode(409)
+            body = wire.ErrorBody("other_farm", "not here", {"farm": self.farm})
+            return msgspec.json.encode(wire.ErrorAnswer(body))
         with self._news:
             self._answer_held()
             self._held = request, report, self._take(report)
@@ -188,9 +215,13 @@ class ScriptedServer(Resource):
         request, _, gathered = self._held
         self._held = None
         request.setResponseCode(self._status)
-        request.write(msgspec.json.encode(orders or gathered))
+        answer = orders or gathered
+        answer.farm = self.farm
+        request.write(msgspec.json.encode(answer))
         request.finish()
 
     def _forget(self, _reason: object, request: Request) -> None:
-        if self._held and self._held[0] is request:
-            self._held = None
+        with self._news:
+            if self._held and self._held[0] is request:
+                self._held = None
+            self._news.notify_all()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from coalition.worker import discovery
+from coalition.worker import discovery, health
 from coalition.worker.discovery import EVERYWHERE, broadcast_addresses, find_server
 from coalition.worker.reactor import sleep
 from tests.worker.real import PATIENCE, ROOT, eventually, in_reactor, running_node
@@ -166,7 +166,7 @@ def test_looking_again_and_again_at_one_that_never_finishes_leaves_nothing_open(
     free_port: int, monkeypatch: pytest.MonkeyPatch, said: bytes, patience: float
 ) -> None:
     monkeypatch.setattr(discovery, "ASK_AGAIN", 0.001)
-    monkeypatch.setattr(discovery, "LOOK_TIME", patience)
+    monkeypatch.setattr(health, "LOOK_TIME", patience)
     looks: list[socket.socket] = []
 
     async def work(reactor: Any) -> None:
