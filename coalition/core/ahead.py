@@ -78,6 +78,12 @@ class Ahead:
         if not self.ahead:
             self._last.clear()
 
+    def on_place(self, run: Run, worker: Worker, start: float) -> None:
+        """Its node says which of its workers has a run that was handed ahead, and since when."""
+        del run.worker.ahead[run.id]
+        run.worker, run.start = worker, start
+        worker.ahead[run.id] = run
+
     def on_release(self, run: Run) -> None:
         """Its node does not have a run that was handed ahead: its job may go to another."""
         self.let_go(run)

@@ -147,6 +147,8 @@ class JobLogs:
         new, ended = changes.new_runs, changes.finished_runs
         if self._first_run is None and new:
             self._first_run = min(new)
+        for run_id in changes.dropped_runs:
+            self._sections.pop(run_id, None)  # of one whose log could not be taken
         begun = {**new, **changes.begun_runs}
         for run in ended.values():
             if run.id not in begun:

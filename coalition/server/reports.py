@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from coalition import wire
+from coalition.core.ahead import may_begin
 from coalition.core.farm import Farm
 from coalition.core.model import Run, Worker
 from coalition.server.joblog import JobLogs
@@ -15,6 +16,9 @@ somebody may have set the computer's clock."""
 
 Chunks = dict[int, list[wire.Chunk]]
 """Pieces of logs by run."""
+
+Told = tuple[float | None, float | None]
+"""Progress and local progress, where a log has told them."""
 
 
 class Reports:
@@ -106,23 +110,24 @@ class Reports:
         orders: wire.Orders,
         now: float,
     ) -> bool:
-        """Take the beginning, the log and the end of a run that was handed ahead.
+        """Take the log, the beginning and the end of a run that was handed ahead, all or none.
 
-        Its worker may have another by now, or have been given one that it has not received. Say
-        whether the end counts; if something of the log is missing, the run has only begun.
+        Its worker may have another by now, or have been given one that it has not received, and
+        cannot have both: so if something of the log is missing, the run has not begun here yet.
         """
         farm = self._farm
-        other = farm.step_aside(worker)
-        taken = True
-        if farm.on_begin(run, worker, max(run.start, now - end.ago - end.seconds)):
-            whole = self._take_log(run.id, chunks.pop(run.id, []), worker.node, orders)
-            taken = whole or other is not None
-            if taken:
-                self._note_end(run, end, now)
-        else:
-            farm.on_release(run)  # it was not to begin; it is over all the same
-        farm.step_back(worker, other)
-        return taken
+        if not may_begin(run):
+            farm.on_release(run)  # it is over all the same
+            return True
+        farm.on_place(run, worker, max(run.start, now - end.ago - end.seconds))
+        whole, told = self._keep(run, chunks.pop(run.id, []), orders)
+        if whole:
+            other = farm.step_aside(worker)
+            farm.on_begin(run, worker, run.start)
+            self._note_progress(run, told)
+            self._note_end(run, end, now)
+            farm.step_back(worker, other)
+        return whole
 
     def _note_end(self, run: Run, end: wire.End, now: float) -> None:
         ended = max(run.start, now - end.ago)
@@ -136,22 +141,34 @@ class Reports:
     def _take_log(
         self, run_id: int, pieces: list[wire.Chunk], node: str, orders: wire.Orders
     ) -> bool:
-        """Keep pieces of a run's log; say whether all that they hold has arrived."""
+        """Take pieces of a run's log; say whether all that they hold has arrived."""
         run, handed = self._farm.runs.get(run_id), self._farm.ahead.get(run_id)
         if handed is not None and handed.worker.node == node:
             orders.logs[run_id] = 0  # it has begun, and its turn to be told has not come
             return False
-        complete = True
+        if run is None or run.worker.node != node:
+            for piece in pieces:
+                orders.logs[run_id] = _end_of(piece)  # nobody wants it
+            return True
+        whole, told = self._keep(run, pieces, orders)
+        self._note_progress(run, told)
+        return whole
+
+    def _keep(
+        self, run: Run, pieces: list[wire.Chunk], orders: wire.Orders
+    ) -> tuple[bool, list[Told]]:
+        """Write pieces of a run's log; say whether all of it has arrived, and what progress."""
+        whole, told = True, []
         for piece in pieces:
-            end = piece.offset + len(piece.data)
-            if run is None or run.worker.node != node:
-                orders.logs[run_id] = end  # nobody wants it
-                continue
             have, progress, local = self._logs.append(run, piece.offset, piece.data)
-            orders.logs[run_id] = have
-            complete = have >= end
+            orders.logs[run.id] = have
+            whole = have >= _end_of(piece)
+            told.append((progress, local))
+        return whole, told
+
+    def _note_progress(self, run: Run, told: list[Told]) -> None:
+        for progress, local in told:
             self._farm.on_progress(run, progress, local)
-        return complete
 
     def _look_at_ahead(self, report: wire.Report, stalled: set[str], orders: wire.Orders) -> None:
         """Compare what was handed ahead to a node with what it says that it has of it.
@@ -237,6 +254,10 @@ class Reports:
         elif run is None and not slot.resting:
             run = farm.on_pick(worker, now)
         return run
+
+
+def _end_of(piece: wire.Chunk) -> int:
+    return piece.offset + len(piece.data)
 
 
 def alike(farm: Farm, report: wire.Report, worker: Worker) -> list[str]:

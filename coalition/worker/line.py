@@ -67,6 +67,8 @@ class Line:
         self._pause = 0.0
         self._silences = 0
         self._questions = 0
+        self.given_up = False
+        """Whether the keeper hung, and was killed for that."""
         self._socket, theirs = socket.socketpair()
         try:
             self.process = _start(theirs.fileno(), environ, cgroup, node, adopt=adopt)
@@ -126,6 +128,7 @@ class Line:
             self._ask()
             return
         log.error("the keeper with process %d hangs", self.process.pid)
+        self.given_up = True
         self.process.kill()
         self._close()
 

@@ -136,10 +136,13 @@ class Machine:
 
     def on_refused(self, number: int, now: float) -> list[Action]:
         """Note that this computer cannot start a run at the moment: it is given back."""
-        run = self._runs[number]
-        run.again = True
-        self._rests.begin(run.worker, now)
-        return self.on_exit(number, 0, now)
+        self._runs[number].again = True
+        return self.on_killed(number, 0, now)
+
+    def on_killed(self, number: int, code: int, now: float) -> list[Action]:
+        """Note an end that may be this computer's fault: the run's worker rests."""
+        self._rests.begin(self._runs[number].worker, now)
+        return self.on_exit(number, code, now)
 
     def on_saved(self, number: int) -> None:
         """Note that an end is durable: only now may it be reported."""

@@ -19,9 +19,10 @@ from coalition.worker.keeper.unended import FORCED, unended
 from coalition.worker.line import Line, outlast
 from coalition.worker.plain import encoded, mark_of, plain
 from coalition.worker.reactor import Reactor, in_background, sleep
-from coalition.worker.shortage import Shortage, is_shortage
+from coalition.worker.remains import Remains
+from coalition.worker.shortage import Shortage
 from coalition.worker.slot import Slot
-from coalition.worker.tree import GRACE, Find, Tree, end_all, orphans, reap_orphans, start_time
+from coalition.worker.tree import GRACE, Tree, start_time
 from coalition.worker.watch import Watcher, explained
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 ADOPT = True
 """Have orphans come back, where the system can do that; without, they are found by their marks."""
-
-END_AGAIN = 1.0
-"""Seconds until processes are searched for again that this computer was too short to search for."""
 
 CLOSING = 15.0
 """Seconds in which a keeper that is asked to end does so: it has two to end what it keeps, and ten
@@ -67,12 +65,10 @@ class Processes:
         self._directory = os.getcwd()
         self._cgroups = Cgroups(name)
         self._adopting = ADOPT and adopt_orphans()
-        self._others = {child.pid for child in psutil.Process().children()}
+        self._remains = Remains(reactor, self._keepers)
         self._slots: dict[str, Slot] = {}
         self._slot_of: dict[int, Slot] = {}
         self._changed: set[Slot] = set()
-        self._left: set[psutil.Process] = set()
-        """What could not be ended."""
         self._lease_look: DelayedCall | None = None
         self._closing = False
         self._searches = 0
@@ -108,12 +104,10 @@ class Processes:
         except UnicodeEncodeError as error:
             self._reactor.callLater(0, self._fail, [run], explained(command, "", 0, str(error)))
             return
-        slot.runs[run] = command
+        slot.start(run, command, told, lease)
         self._slot_of[run] = slot
-        slot.unsaid.append(("start", run, *told, lease))
         self._changed.add(slot)
         if lease is not None:
-            slot.leases[run] = lease
             self._look_at_leases()
 
     def send(self) -> None:
@@ -154,7 +148,7 @@ class Processes:
         `started` is what `Watcher.on_began` was told then; a process that got its number later is
         safe.
         """
-        return await self._end(Tree(pid, started, mark).find)
+        return await self._remains.end(Tree(pid, started, mark).find)
 
     async def close(self) -> None:
         """End all that is left, the keepers too; the watcher is told what becomes of it."""
@@ -167,7 +161,7 @@ class Processes:
             log.warning("a keeper does not end, and is killed")
             await self._bury(*lines)
         if self._adopting:
-            await self._end(self._orphans)
+            await self._remains.end(self._remains.orphans)
         self._cgroups.remove()
 
     async def _wait(self, what: Callable[[], object], patience: float) -> None:
@@ -218,7 +212,7 @@ class Processes:
             self._tell(self._slot_of[run], (kind, run, *more))
 
     def _tell(self, slot: Slot, message: Message) -> None:
-        slot.unsaid.append(message)
+        slot.tell(message)
         if not self._changed:
             self._reactor.callLater(0, self.send)
         self._changed.add(slot)
@@ -254,6 +248,7 @@ class Processes:
         self._watcher.on_began(run, pid, start_time(pid))
 
     def _on_output(self, slot: Slot, run: int, output: bytes) -> None:
+        slot.began = run
         self._watcher.on_output(run, output)
 
     def _on_ended(
@@ -283,7 +278,7 @@ class Processes:
         self, command: Command, ended: Callable[[], None], remarks: list[str]
     ) -> None:
         self._searches += 1
-        remarks += await self._end(Tree(0, 0.0, mark_of(command)).find)
+        remarks += await self._remains.end(Tree(0, 0.0, mark_of(command)).find)
         self._searches -= 1
         ended()
         self._watcher.on_turn()
@@ -298,7 +293,10 @@ class Processes:
 
     def _done(self, slot: Slot, run: int) -> Command:
         del self._slot_of[run]
-        return slot.done(run)
+        command = slot.done(run)
+        if slot.unsaid:
+            self._changed.add(slot)
+        return command
 
     # --- a keeper is gone --------------------------------------------------------------------
 
@@ -306,11 +304,14 @@ class Processes:
         line, slot.line = slot.line, None
         if line is None or self._closing:
             return
-        began, grace = slot.began, slot.grace()
+        suspects, grace = slot.suspects(), slot.grace()
         lost = self._forget(slot)
         if slot.ready:
             log.error("the keeper of %s was killed: all that it kept is ended", slot.worker)
-            in_background(self._mend(slot, line, lost, began, grace))
+            if len(suspects) > 1 and not line.given_up:
+                for each in self._slots.values():  # the next try may be with any of them
+                    each.beware()
+            in_background(self._mend(slot, line, lost, suspects, grace))
         else:
             in_background(self._give_back(slot, line, lost))
 
@@ -338,33 +339,33 @@ class Processes:
         slot: Slot,
         line: Line,
         lost: Mapping[int, Command],
-        began: int | None,
+        suspects: list[int],
         grace: float,
     ) -> None:
         slot.mending = True
         await self._bury(line)
+        remarks: list[str] = []
         if self._adopting:
             kill = partial(self._cgroups.kill, slot.cgroup)
-            await self._end(self._orphans, kill, grace)
+            remarks = await self._remains.end(self._remains.orphans, kill, grace)
         else:
             for command in lost.values():
-                await self._end(Tree(0, 0.0, mark_of(command)).find, grace=grace)
+                find = Tree(0, 0.0, mark_of(command)).find
+                remarks += await self._remains.end(find, grace=grace)
         slot.mending = False
         for run in lost:
-            # When it is known which one ran, those after it have not begun.
-            if began is None or run == began:
+            if run not in suspects:
+                self._watcher.on_dropped(run)
+            elif len(suspects) > 1 or line.given_up:
                 self._watcher.on_lost(run)
             else:
-                self._watcher.on_dropped(run)
+                self._watcher.on_killed(run, remarks)
         self._watcher.on_turn()
         self._flush(slot)
 
-    def _spared(self) -> set[int]:
+    def _keepers(self) -> set[int]:
         lines = (slot.line for slot in self._slots.values())
-        return self._others | {line.process.pid for line in lines if line is not None}
-
-    def _orphans(self) -> list[psutil.Process]:
-        return orphans(self._spared())
+        return {line.process.pid for line in lines if line is not None}
 
     async def _bury(self, *lines: Line) -> None:
         """Kill keepers, and come back when they are gone or cannot be killed."""
@@ -373,26 +374,4 @@ class Processes:
         await self._wait(lambda: any(line.lives for line in lines), FORCED)
         for process in [line.process for line in lines if line.lives]:
             log.warning("%s", unended(process.pid, "keeper", refused=False))
-            self._left.add(psutil.Process(process.pid))
-
-    async def _end(
-        self, find: Find, kill: Callable[[], None] = lambda: None, grace: float = GRACE
-    ) -> list[str]:
-        """End what is found, without what could not be ended before; say what cannot be."""
-        while True:
-            try:
-                left = await end_all(
-                    self._reactor,
-                    lambda: [process for process in find() if process not in self._left],
-                    kill,
-                    grace,
-                )
-                self._left.update(left)
-                reap_orphans(self._spared())
-                return list(left.values())
-            except (psutil.Error, OSError) as error:
-                if not is_shortage(error):
-                    log.exception("cannot find what is to be ended")
-                    return []
-                log.warning("not all is ended yet: %s", error)
-            await sleep(self._reactor, END_AGAIN)
+            self._remains.leave(psutil.Process(process.pid))

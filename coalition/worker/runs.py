@@ -33,6 +33,15 @@ BEYOND = (
     "log of its worker.py says what helps"
 )
 
+KILLED = -9
+"""Exit code of a run that was killed with its keeper: that of SIGKILL, which Windows has no name
+for."""
+
+KEEPER_KILLED = (
+    "ERROR: The worker's keeper was killed while this ran, and what was left of it was ended. The "
+    "command may have killed that itself, or have taken all of the memory."
+)
+
 SHORT = 1.0
 """Seconds of a run that is not worth a line in the node's own log, if all went well."""
 
@@ -79,6 +88,11 @@ class Runs:
         self._soon = False  # one of them is to be told at once
         self._save_timer: DelayedCall | None = None
         self._saving = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing runs, and all that has ended is safe on the disk."""
+        return not (self._folders or self._unsaved or self._saving)
 
     def do(self, actions: Iterable[Action]) -> None:
         """Carry out actions, in order, each whatever became of the one before."""
@@ -282,6 +296,18 @@ class Runs:
         self._say(run, "WARNING: The worker's keeper was killed. The job waits for another try.")
         # After a pause: it may be the job that kills it.
         self._do(self._machine.on_refused(run, self._reactor.seconds()))
+
+    def on_killed(self, run: int, remarks: list[str]) -> None:
+        """Note that a run was ended together with its keeper, which it may have killed itself.
+
+        A failed try: given back, a job that always does so would go round for ever.
+        """
+        self._clean_up(run)
+        self._say(run, KEEPER_KILLED)
+        for remark in remarks:
+            self._say(run, f"WARNING: {remark}")
+        log.info("run %d ends with %d, as its keeper was killed", run, KILLED)
+        self._do(self._machine.on_killed(run, KILLED, self._reactor.seconds()))
 
     def on_turn(self) -> None:
         """Look, once for all that was told at the same time, at what follows from it."""

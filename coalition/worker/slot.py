@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coalition.worker.command import Command
 from coalition.worker.keeper.messages import boottime
@@ -20,6 +20,11 @@ end a run; see `Line.expect`."""
 LAPSED_LOOK = 0.5
 """The same when a lease is over. The second look comes when the keeper should have used force: half
 a second later, so that all is over in the shortest of the usual margins."""
+
+WARY = 600.0
+"""Seconds in which the keepers of a node get one run at a time, after one was killed and nobody can
+tell by which of several. A job that always does it has been to every node of a farm by then, and is
+known where it comes for the second time."""
 
 LAPSED_GRACE = 0.5
 """Seconds that processes whose keeper is gone have beyond their lease."""
@@ -39,12 +44,40 @@ class Slot:
         self.runs: dict[int, Command] = {}
         """What the keeper was given and has not ended, in that order."""
         self.began: int | None = None
-        """The run of which the keeper has said that it runs."""
+        """The run of which the keeper has said that it runs, or what it writes."""
         self.ending: set[int] = set()
         """The runs that are to end."""
         self.leases: dict[int, float] = {}
         """Until when exclusive runs may go on, by `boottime`."""
         self.unsaid: list[Message] = []
+        self._behind: dict[int, tuple[Any, ...]] = {}  # what of `runs` the keeper is not given yet
+        self._wary_until = 0.0
+
+    def start(self, run: int, command: Command, told: tuple[Any, ...], lease: float | None) -> None:
+        """Have a run begun when those before it have ended; `told` is its part of the message."""
+        self.runs[run] = command
+        if lease is not None:
+            self.leases[run] = lease
+        self._behind[run] = told
+        self._go_on()
+
+    def tell(self, message: Message) -> None:
+        """Have the keeper told something that is no start."""
+        kind, what = message[:2]
+        if kind in ("drop", "end") and what in self._behind:
+            self._hand_over(what)  # together with this, so it is dropped and never begun
+        self.unsaid.append(message)
+
+    def _go_on(self) -> None:
+        """Hand over what waits here, one run after the other while the keeper is to have one."""
+        while self._behind:
+            if len(self._behind) < len(self.runs) and boottime() < self._wary_until:
+                break
+            self._hand_over(next(iter(self._behind)))
+
+    def _hand_over(self, run: int) -> None:
+        told = self._behind.pop(run)
+        self.unsaid.append(("start", run, *told, self.leases.get(run)))
 
     def done(self, run: int) -> Command:
         """Note that a run is over."""
@@ -54,7 +87,23 @@ class Slot:
             self.ending.discard(run)
             self.leases.pop(run, None)
             self.expect()
-        return self.runs.pop(run)
+        command = self.runs.pop(run)
+        self._go_on()
+        return command
+
+    def suspects(self) -> list[int]:
+        """Return which runs the keeper may be at, for all that it has said.
+
+        The others have certainly not begun. Of several, those before the one that runs have ended.
+        """
+        if self.began is not None:
+            return [self.began]
+        unsaid = {message[1] for message in self.unsaid if message[0] == "start"}
+        return [run for run in self.runs if run not in unsaid and run not in self._behind]
+
+    def beware(self) -> None:
+        """Give the keeper one run at a time for a while: then it is known which one it is at."""
+        self._wary_until = boottime() + WARY
 
     def forget(self) -> dict[int, Command]:
         """Have nothing to do any more; return the runs that there were."""
@@ -63,6 +112,7 @@ class Slot:
         self.ending.clear()
         self.leases.clear()
         self.unsaid = []
+        self._behind.clear()
         return lost
 
     def extend(self, deadline: float) -> None:

@@ -40,6 +40,12 @@ class Watcher(Protocol):
     def on_lost(self, run: int) -> None:
         """Learn that nobody knows how a run ended, if it began; nothing of it is left."""
 
+    def on_killed(self, run: int, remarks: list[str]) -> None:
+        """Learn that somebody, as a rule the run itself, killed what kept it; nothing is left.
+
+        `remarks` are for its log.
+        """
+
     def on_turn(self) -> None:
         """Learn that this was all for the moment."""
 

@@ -209,7 +209,7 @@ def test_an_end_does_not_count_before_all_of_its_log_has_arrived(farm: Inside) -
     gap = [Chunk(run, 100, b"what was before this is missing")]
     orders = farm.told(0, ends=ends, logs=gap, last=run)
     assert (orders.ended, orders.logs) == ([node.run], {run: 0})
-    assert farm.state(job) == "WORKING"
+    assert farm.state(job) == "WAITING"
     whole = [Chunk(run, 0, b"all\n")]
     assert farm.told(0, ends=ends[1:], logs=whole, last=run).ended == [run]
     assert farm.state(job) == "FINISHED" and "all\n" in farm.log(job)

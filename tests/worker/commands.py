@@ -110,6 +110,9 @@ class Commands:
     def on_lost(self, run: int) -> None:
         self.events.append(("lost", run))
 
+    def on_killed(self, run: int, remarks: list[str]) -> None:
+        self.events.append(("killed", run, remarks))
+
     def on_turn(self) -> None:
         due = [one for one in self._awaited if one[0]()]
         self._awaited = [one for one in self._awaited if one not in due]

@@ -83,14 +83,14 @@ def test_when_a_keeper_is_killed_its_job_ends_and_the_worker_goes_on() -> None:
         keeper = psutil.Process(commands.pids[lost]).parent()
         assert keeper is not None
         keeper.kill()
-        await commands.event("lost", lost)
+        await commands.event("killed", lost)
         assert running_with("7302.5") == []
         await commands.event("dropped", waits)
         assert await commands.ended(commands.start("exit 4")) == 4
         assert await commands.ended(other) == 3
         assert [event[:2] for event in commands.events if event[1] in (lost, waits)] == [
             ("began", lost),
-            ("lost", lost),
+            ("killed", lost),
             ("dropped", waits),
         ]
 

@@ -94,7 +94,7 @@ def test_a_worker_whose_keeper_was_killed_goes_on(
         stuck = disk.reader()
         for keeper in commands.keepers():
             keeper.kill()
-        await commands.event("lost", number)
+        assert await commands.event("killed", number) == ("killed", number, [remark(stuck)])
         assert remark(stuck) in caplog.messages
         later = await commands.event("ended", commands.start("sleep 0.1 & exit 4"))
         assert (later[2], later[4]) == (4, [])
@@ -104,7 +104,7 @@ def test_a_worker_whose_keeper_was_killed_goes_on(
         caplog.clear()
         for keeper in commands.keepers():
             keeper.kill()
-        await commands.event("lost", other)
+        assert await commands.event("killed", other) == ("killed", other, [])
         assert remark(stuck) not in caplog.messages
 
     with_commands(work)
