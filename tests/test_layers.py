@@ -41,7 +41,7 @@ def test_the_core_needs_nothing_but_python_and_our_errors() -> None:
 
 def test_a_keeper_needs_nothing_but_python_and_its_own_modules() -> None:
     """It is started by itself, and has to be small and quick: no part of Coalition loads there."""
-    paths = list((ROOT / "coalition" / "worker" / "keeper").rglob("*.py"))
+    paths = list((ROOT / "coalition" / "worker" / "process" / "keeper").rglob("*.py"))
     beside = {f".{path.stem}" for path in paths}
     strange = {
         f"{path.name}: {name}"

@@ -24,7 +24,7 @@ from coalition.config import WorkerConfig, load_server, load_worker
 from coalition.errors import CoalitionError, ConfigError
 from coalition.http import server_url
 from coalition.worker.app import App
-from coalition.worker.command import Way
+from coalition.worker.command.command import Way
 from coalition.worker.process import boottime
 
 HERE = Path(__file__).resolve().parents[2]

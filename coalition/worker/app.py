@@ -16,19 +16,19 @@ from twisted.internet.defer import Deferred
 
 from coalition.config import WorkerConfig
 from coalition.errors import ConfigError, OtherFarm
-from coalition.worker.cgroup import Cgroups
-from coalition.worker.command import Way
+from coalition.worker.command.command import Way
+from coalition.worker.command.lookup import Owners
+from coalition.worker.command.scratch import Scratch
 from coalition.worker.discovery import find_server
 from coalition.worker.health import look
 from coalition.worker.host import Meter, cores, describe
 from coalition.worker.link import Link
-from coalition.worker.lookup import Owners
 from coalition.worker.loop import Loop
-from coalition.worker.machine import Machine
-from coalition.worker.outboxes import Outboxes
+from coalition.worker.node.machine import Machine
+from coalition.worker.outbox.outboxes import Outboxes
+from coalition.worker.process.cgroup import Cgroups
 from coalition.worker.reactor import Reactor, in_thread
 from coalition.worker.runs import Runs
-from coalition.worker.scratch import Scratch
 from coalition.worker.session import follow
 from coalition.worker.startup import run_startup
 

@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred
 
 from coalition import wire
 from coalition.errors import CoalitionError, OtherFarm, Refused, TooLarge
-from coalition.worker.actions import Cut, Plan
 from coalition.worker.host import Meter
 from coalition.worker.link import Link
-from coalition.worker.machine import Machine
-from coalition.worker.outbox import Outbox
+from coalition.worker.node.actions import Cut, Plan
+from coalition.worker.node.machine import Machine
+from coalition.worker.outbox.outbox import Outbox
 from coalition.worker.reactor import Reactor, in_background
 from coalition.worker.runs import Runs
 

@@ -11,16 +11,16 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, gatherResults
 
 from coalition import wire
-from coalition.worker.actions import Action, Begin, Drop, EndTree, Extend, Forget, Save
-from coalition.worker.arrivals import Arrivals
-from coalition.worker.command import NOT_STARTED, Command, CommandError, Mark, Way, prepare
-from coalition.worker.lookup import Owners
-from coalition.worker.machine import Machine
-from coalition.worker.outbox import Outbox, Record
-from coalition.worker.owner import Owner, UnfitUser
+from coalition.worker.command.arrivals import Arrivals
+from coalition.worker.command.command import NOT_STARTED, Command, CommandError, Mark, Way, prepare
+from coalition.worker.command.lookup import Owners
+from coalition.worker.command.owner import Owner, UnfitUser
+from coalition.worker.command.scratch import Scratch
+from coalition.worker.node.actions import Action, Begin, Drop, EndTree, Extend, Forget, Save
+from coalition.worker.node.machine import Machine
+from coalition.worker.outbox.outbox import Outbox, Record
 from coalition.worker.process import Processes, boottime
 from coalition.worker.reactor import Reactor, in_background, in_thread
-from coalition.worker.scratch import Scratch
 from coalition.worker.shortage import Shortage
 
 LAPSED = (

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from tempfile import TemporaryFile
 from typing import IO
 
-from coalition.worker.command import shell
+from coalition.worker.command.command import shell
 from coalition.worker.reactor import Reactor, in_thread
 
 log = logging.getLogger(__name__)

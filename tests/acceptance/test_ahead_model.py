@@ -25,8 +25,8 @@ from coalition.core.states import FINISHED
 from coalition.core.submission import Submission
 from coalition.server.joblog import JobLogs
 from coalition.server.nodes import Nodes
-from coalition.worker.actions import Action, Begin, Drop, EndTree, Forget, Plan, Save
-from coalition.worker.machine import Machine
+from coalition.worker.node.actions import Action, Begin, Drop, EndTree, Forget, Plan, Save
+from coalition.worker.node.machine import Machine
 from tests.server.builders import Turns
 
 INDEX = st.integers(0, 10**6)

@@ -15,10 +15,9 @@ import psutil
 import pytest
 from twisted.internet.defer import Deferred
 
-from coalition.worker import cgroup, line, posix
-from coalition.worker.cgroup import Cgroups
-from coalition.worker.command import Command, CommandError, Mark
-from coalition.worker.process import Processes, boottime
+from coalition.worker.command.command import Command, CommandError, Mark
+from coalition.worker.process import Processes, boottime, cgroup, line, posix
+from coalition.worker.process.cgroup import Cgroups
 from coalition.worker.shortage import Shortage
 from tests.worker.real import ROOT, eventually, in_reactor
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from twisted.internet.task import Clock
 
-from coalition.worker.lookup import Owners
-from coalition.worker.owner import Owner, UnfitUser
+from coalition.worker.command.lookup import Owners
+from coalition.worker.command.owner import Owner, UnfitUser
 from tests.worker.real import PATIENCE
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from coalition import wire
-from coalition.worker.actions import Plan, Save
-from coalition.worker.machine import Machine
+from coalition.worker.node.actions import Plan, Save
+from coalition.worker.node.machine import Machine
 
 
 def new_machine(*workers: str) -> Machine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from coalition.worker.outbox import Outbox, Record
+from coalition.worker.outbox.outbox import Outbox, Record
 
 KB = 1024
 GB = KB**3

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python.failure import Failure
 
-from coalition.worker.outbox import Outbox
+from coalition.worker.outbox.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,13 +12,13 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from coalition import wire
-from coalition.worker import lookup
-from coalition.worker.arrivals import Arrivals
-from coalition.worker.command import Way
-from coalition.worker.keeper.messages import boottime
-from coalition.worker.lookup import Owners
+from coalition.worker.command import lookup
+from coalition.worker.command.arrivals import Arrivals
+from coalition.worker.command.command import Way
+from coalition.worker.command.lookup import Owners
+from coalition.worker.command.scratch import Scratch
+from coalition.worker.process.keeper.messages import boottime
 from coalition.worker.runs import Runs
-from coalition.worker.scratch import Scratch
 from tests.worker.directory import Directory
 from tests.worker.machines import new_machine
 from tests.worker.outboxes import opened

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coalition.worker.cgroup import Cgroups, _places
+from coalition.worker.process.cgroup import Cgroups, _places
 from tests.worker.commands import needs_cgroups
 from tests.worker.real import in_reactor
 

@@ -6,7 +6,7 @@ import pytest
 
 from coalition import wire
 from coalition.errors import ConfigError
-from coalition.worker.command import (
+from coalition.worker.command.command import (
     CommandError,
     Mark,
     Way,
@@ -14,7 +14,7 @@ from coalition.worker.command import (
     parse_environment,
     prepare,
 )
-from coalition.worker.owner import UnfitUser, owner_of
+from coalition.worker.command.owner import UnfitUser, owner_of
 
 MARK = Mark(7, "node", "http://farm:19211")
 DIRECTLY = Way()

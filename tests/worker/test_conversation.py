@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from coalition import wire
-from coalition.worker.actions import Begin, Forget, Plan
-from coalition.worker.run import RUN_LIMIT
+from coalition.worker.node.actions import Begin, Forget, Plan
+from coalition.worker.node.run import RUN_LIMIT
 from tests.worker.machines import new_machine, start
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coalition.worker import posix
-from coalition.worker.keeper.messages import boottime
-from coalition.worker.keeper.orphans import adopt_orphans
-from coalition.worker.tree import GRACE
+from coalition.worker.process import posix
+from coalition.worker.process.keeper.messages import boottime
+from coalition.worker.process.keeper.orphans import adopt_orphans
+from coalition.worker.process.tree import GRACE
 from tests.worker.commands import (
     Commands,
     gone,

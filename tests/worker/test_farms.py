@@ -13,8 +13,9 @@ from twisted.web.server import Request
 
 from coalition import wire
 from coalition.config import load_worker
-from coalition.worker import app, leaving
+from coalition.worker import app
 from coalition.worker.app import App
+from coalition.worker.node import leaving
 from coalition.worker.runs import Runs
 from tests.worker.real import Node, eventually, in_reactor, running_node, running_with
 from tests.worker.scripted import ScriptedServer

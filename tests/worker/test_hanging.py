@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coalition.worker import line, posix, slot
-from coalition.worker.keeper.messages import boottime
+from coalition.worker.node.talk import MARGIN
+from coalition.worker.process import line, posix, slot
+from coalition.worker.process.keeper.messages import boottime
 from coalition.worker.shortage import Shortage
-from coalition.worker.talk import MARGIN
 from tests.worker.commands import Commands, keeper_program, with_commands
 from tests.worker.real import eventually, running_with
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from coalition import wire
-from coalition.worker import line, posix, slot
-from coalition.worker.actions import Begin, Save
-from coalition.worker.command import Command
-from coalition.worker.keeper.messages import boottime
-from coalition.worker.machine import Machine
-from coalition.worker.slot import Slot
+from coalition.worker.command.command import Command
+from coalition.worker.node.actions import Begin, Save
+from coalition.worker.node.machine import Machine
+from coalition.worker.process import line, posix, slot
+from coalition.worker.process.keeper.messages import boottime
+from coalition.worker.process.slot import Slot
 from tests.worker.commands import Commands, keeper_program, with_commands
 from tests.worker.directory import Directory
 from tests.worker.machines import new_machine, report, start, starts

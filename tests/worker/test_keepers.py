@@ -9,13 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coalition.worker.cgroup import Cgroups
-from coalition.worker.command import Mark
-from coalition.worker.keeper.keeping import LIMIT
-from coalition.worker.line import outlast
-from coalition.worker.owner import Owner
+from coalition.worker.command.command import Mark
+from coalition.worker.command.owner import Owner
+from coalition.worker.process.cgroup import Cgroups
+from coalition.worker.process.keeper.keeping import LIMIT
+from coalition.worker.process.line import outlast
+from coalition.worker.process.tree import start_time
 from coalition.worker.shortage import Shortage
-from coalition.worker.tree import start_time
 from tests.worker.commands import (
     SERVER,
     Commands,
@@ -112,7 +112,7 @@ def test_when_it_is_not_known_what_ran_nothing_is_taken_for_not_begun() -> None:
 
 
 def test_a_keeper_that_cannot_live_gives_its_runs_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coalition.worker.line.PROGRAM", "/no/such/program")
+    monkeypatch.setattr("coalition.worker.process.line.PROGRAM", "/no/such/program")
     error = refusal("true")
     assert isinstance(error, Shortage)
     assert str(error) == "the keeper of this worker ended at once, with 2"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from coalition.worker.entries import OutboxUnreadable
-from coalition.worker.outbox import Outbox, Record
-from coalition.worker.outboxes import Outboxes
+from coalition.worker.outbox.entries import OutboxUnreadable
+from coalition.worker.outbox.outbox import Outbox, Record
+from coalition.worker.outbox.outboxes import Outboxes
 from tests.worker.outboxes import GB, SMALL, lines
 from tests.worker.real import in_reactor
 
@@ -203,7 +203,7 @@ def test_a_kill_while_they_become_one_loses_nothing(
     """Whoever answers first when the node is started again."""
     two_outboxes(tmp_path)
     with closing(Outboxes(tmp_path, GB, 1)) as outboxes, monkeypatch.context() as patch:
-        patch.setattr(f"coalition.worker.outboxes.{step}", end)
+        patch.setattr(f"coalition.worker.outbox.outboxes.{step}", end)
         with pytest.raises(Killed):
             in_reactor(lambda reactor: outboxes.open(reactor, OLD, SUN))
     with working_for(tmp_path, OLD, first) as (outboxes, outbox):

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from coalition.worker.lookup import FRESH, LONGEST, MOST_KNOWN, THREADS, Owners
-from coalition.worker.owner import owner_of
+from coalition.worker.command.lookup import FRESH, LONGEST, MOST_KNOWN, THREADS, Owners
+from coalition.worker.command.owner import owner_of
 from coalition.worker.shortage import Shortage
 from tests.worker.directory import Directory
 from tests.worker.real import PATIENCE, ROOT
@@ -139,7 +139,7 @@ int getgrouplist(const char *user, unsigned first, unsigned *groups, int *count)
 
 ASKING = """
 import os, threading
-from coalition.worker.owner import owner_of
+from coalition.worker.command.owner import owner_of
 asked, told = os.pipe(), os.pipe()
 os.dup2(asked[1], 20), os.dup2(told[0], 21)
 found = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from coalition import wire
-from coalition.worker.actions import Begin, Cut, EndTree, Forget, Save
-from coalition.worker.run import RUN_LIMIT
+from coalition.worker.node.actions import Begin, Cut, EndTree, Forget, Save
+from coalition.worker.node.run import RUN_LIMIT
 from tests.worker.machines import (
     ended,
     ends_of,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coalition.worker.entries import OutboxUnreadable
-from coalition.worker.outbox import Record
+from coalition.worker.outbox.entries import OutboxUnreadable
+from coalition.worker.outbox.outbox import Record
 from tests.worker.outboxes import (
     KB,
     NO_BOUND,

@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from coalition.worker.outbox import Outbox, Record
+from coalition.worker.outbox.outbox import Outbox, Record
 from tests.worker.outboxes import GB, KB, NO_BOUND, SMALL, begun, journal, killed, lines, opened
 
 ROOT = Path(__file__).parent.parent.parent
@@ -151,7 +151,7 @@ LIFE = """
 import sys
 from pathlib import Path
 from random import Random
-from coalition.worker.outbox import Outbox, Record
+from coalition.worker.outbox.outbox import Outbox, Record
 
 outbox = Outbox(Path(sys.argv[1]), 1024 * 1024, 2)
 first, random = int(sys.argv[2]), Random(int(sys.argv[2]))

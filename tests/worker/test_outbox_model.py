@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from coalition.worker.outbox import Outbox, Record
+from coalition.worker.outbox.outbox import Outbox, Record
 
 LIMIT = 4096
 """Two workers have 2048 bytes each; head, segment and ring are 512 bytes, a journal 256."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from coalition import wire
-from coalition.worker.outbox import Outbox, Record
-from coalition.worker.outboxes import Outboxes, OutboxTaken, is_same
-from coalition.worker.tree import start_time
+from coalition.worker.outbox.outbox import Outbox, Record
+from coalition.worker.outbox.outboxes import Outboxes, OutboxTaken, is_same
+from coalition.worker.process.tree import start_time
 from tests.worker.outboxes import GB
 from tests.worker.real import eventually, in_reactor, running_node
 from tests.worker.scripted import ScriptedServer

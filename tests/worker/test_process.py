@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from coalition.worker.command import CommandError
+from coalition.worker.command.command import CommandError
 from coalition.worker.shortage import Shortage
 from tests.worker.commands import Commands, refusal, run, with_commands
 from tests.worker.real import descriptors_left

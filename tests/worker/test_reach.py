@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coalition.worker.cgroup import Cgroups
-from coalition.worker.command import Way
+from coalition.worker.command.command import Way
+from coalition.worker.process.cgroup import Cgroups
 from tests.worker.commands import needs_cgroups, needs_root
 from tests.worker.real import ROOT, Node, eventually
 from tests.worker.scripted import ScriptedServer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from coalition import wire
-from coalition.worker.actions import Begin, Plan, Save
-from coalition.worker.machine import Machine
+from coalition.worker.node.actions import Begin, Plan, Save
+from coalition.worker.node.machine import Machine
 from tests.worker.machines import ended, ends_of, new_machine, report, runs_of, start, starts
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from coalition import wire
 from coalition.errors import ConfigError
-from coalition.worker.command import Command, CommandError, Mark, Way, prepare
-from coalition.worker.owner import UnfitUser, owner_of
-from coalition.worker.runcommand import CARRIER, OWN, carried
+from coalition.worker.command.command import Command, CommandError, Mark, Way, prepare
+from coalition.worker.command.owner import UnfitUser, owner_of
+from coalition.worker.command.runcommand import CARRIER, OWN, carried
 from tests.worker.real import ROOT, eventually, running_node
 from tests.worker.scripted import ScriptedServer
 

@@ -13,9 +13,9 @@ import pytest
 
 from coalition.config import load_worker
 from coalition.errors import ConfigError
-from coalition.worker.owner import Owner, owner_of
-from coalition.worker.removal import remove
-from coalition.worker.scratch import Scratch
+from coalition.worker.command.owner import Owner, owner_of
+from coalition.worker.command.removal import remove
+from coalition.worker.command.scratch import Scratch
 from tests.worker.real import eventually
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -217,7 +217,7 @@ def test_a_tree_deeper_than_any_path_is_deleted(tmp_path: Path) -> None:
 
 CLOSED = """
 import os, sys
-from coalition.worker.removal import remove
+from coalition.worker.command.removal import remove
 os.makedirs("top/a/b/c")
 open("top/a/b/file", "w").close()
 os.mkfifo("top/fifo")
@@ -253,7 +253,8 @@ def test_what_cannot_be_deleted_is_told_and_the_rest_goes(tmp_path: Path) -> Non
     (tmp_path / "top" / "file").write_text("x")
     (tmp_path / "top" / "more" / "deep").mkdir(parents=True)
     script = (
-        'mount -t tmpfs none top/mounted && "$0" -c "from coalition.worker.removal import remove\n'
+        'mount -t tmpfs none top/mounted && "$0" -c "'
+        "from coalition.worker.command.removal import remove\n"
         'remove(\\"top\\")"; ls top'
     )
     mounting = ["unshare", "-m", "sh", "-c", script, sys.executable]

@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coalition.worker import cgroup, line, posix, tree
-from coalition.worker.cgroup import Cgroups
-from coalition.worker.command import Mark
-from coalition.worker.keeper.unended import unended
-from coalition.worker.tree import start_time
+from coalition.worker.command.command import Mark
+from coalition.worker.process import cgroup, line, posix, tree
+from coalition.worker.process.cgroup import Cgroups
+from coalition.worker.process.keeper.unended import unended
+from coalition.worker.process.tree import start_time
 from tests.worker.commands import (
     SERVER,
     Commands,
@@ -158,7 +158,7 @@ def test_a_node_starts_although_its_old_control_group_cannot_be_emptied(
 
 RECOVERY = """
 import sys
-from coalition.worker.command import Mark
+from coalition.worker.command.command import Mark
 from tests.worker.commands import with_commands
 
 async def work(commands):

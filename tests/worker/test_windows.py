@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from coalition.worker import windows
-from coalition.worker.command import Command, CommandError
-from coalition.worker.keeper.messages import boottime
+from coalition.worker.command.command import Command, CommandError
+from coalition.worker.process import windows
+from coalition.worker.process.keeper.messages import boottime
+from coalition.worker.process.windows import Processes
 from coalition.worker.shortage import Shortage
-from coalition.worker.windows import Processes
 from tests.worker.commands import Commands, with_commands
 from tests.worker.real import running_with
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coalition import wire
-from coalition.worker.actions import Cut
+from coalition.worker.node.actions import Cut
 
 RUN_LIMIT = 256 * 1024
 """Bytes of one run's log in a report, so that a flood of one run leaves room for the others."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import psutil
 
+from coalition.worker.process.tree import GRACE, Find, end_all, orphans, reap_orphans
 from coalition.worker.reactor import Reactor, sleep
 from coalition.worker.shortage import is_shortage
-from coalition.worker.tree import GRACE, Find, end_all, orphans, reap_orphans
 
 END_AGAIN = 1.0
 """Seconds until processes are searched for again that this computer was too short to search for."""

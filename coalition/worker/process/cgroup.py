@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-from coalition.worker.keeper.unended import FORCED, unended
+from coalition.worker.process.keeper.unended import FORCED, unended
 from coalition.worker.reactor import Clock, sleep
 
 LOOK = 0.01

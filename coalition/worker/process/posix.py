@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 import psutil
 from twisted.internet.base import DelayedCall
 
-from coalition.worker.cgroup import Cgroups
-from coalition.worker.command import Command, CommandError, Mark
-from coalition.worker.keeper.messages import boottime
-from coalition.worker.keeper.orphans import adopt_orphans
-from coalition.worker.keeper.unended import FORCED, unended
-from coalition.worker.line import Line, outlast
-from coalition.worker.plain import encoded, mark_of, plain
+from coalition.worker.command.command import Command, CommandError, Mark
+from coalition.worker.process.cgroup import Cgroups
+from coalition.worker.process.keeper.messages import boottime
+from coalition.worker.process.keeper.orphans import adopt_orphans
+from coalition.worker.process.keeper.unended import FORCED, unended
+from coalition.worker.process.line import Line, outlast
+from coalition.worker.process.plain import encoded, mark_of, plain
+from coalition.worker.process.remains import Remains
+from coalition.worker.process.slot import Slot
+from coalition.worker.process.tree import GRACE, Tree, start_time
+from coalition.worker.process.watch import Watcher, explained
 from coalition.worker.reactor import Reactor, in_background, sleep
-from coalition.worker.remains import Remains
 from coalition.worker.shortage import Shortage
-from coalition.worker.slot import Slot
-from coalition.worker.tree import GRACE, Tree, start_time
-from coalition.worker.watch import Watcher, explained
 
 if TYPE_CHECKING:
-    from coalition.worker.keeper.messages import Message
+    from coalition.worker.process.keeper.messages import Message
 
 ADOPT = True
 """Have orphans come back, where the system can do that; without, they are found by their marks."""

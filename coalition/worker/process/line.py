@@ -15,12 +15,12 @@ import psutil
 from twisted.internet.base import DelayedCall
 from twisted.python.failure import Failure
 
-from coalition.worker import keeper
-from coalition.worker.keeper.messages import pack, unpack
+from coalition.worker.process import keeper
+from coalition.worker.process.keeper.messages import pack, unpack
 from coalition.worker.reactor import Clock, Reactor, sleep
 
 if TYPE_CHECKING:
-    from coalition.worker.keeper.messages import Message
+    from coalition.worker.process.keeper.messages import Message
 
 PROGRAM = str(Path(keeper.__path__[0]) / "__main__.py")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from threading import Lock
 
 from coalition.errors import ConfigError
-from coalition.worker.owner import Owner
-from coalition.worker.removal import remove
+from coalition.worker.command.owner import Owner
+from coalition.worker.command.removal import remove
 
 OURS = re.compile(r"[0-9]+-[0-9a-f]{16}")
 """Names of scratch directories. Nothing else in the folder is ever deleted."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 
 from twisted.internet.defer import Deferred, succeed
 
-from coalition.worker.owner import Owner, owner_of
+from coalition.worker.command.owner import Owner, owner_of
 from coalition.worker.reactor import Reactor
 from coalition.worker.shortage import Shortage, is_shortage
 

@@ -20,10 +20,10 @@ from urllib.parse import SplitResult, urlsplit
 import psutil
 
 from coalition.errors import CoalitionError
-from coalition.worker.entries import OutboxUnreadable
-from coalition.worker.journal import Journal
-from coalition.worker.label import Label, read_label, write_label
-from coalition.worker.outbox import Outbox
+from coalition.worker.outbox.entries import OutboxUnreadable
+from coalition.worker.outbox.journal import Journal
+from coalition.worker.outbox.label import Label, read_label, write_label
+from coalition.worker.outbox.outbox import Outbox
 from coalition.worker.reactor import Reactor, in_thread
 
 PORTS = {"http": 80, "https": 443}

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coalition.worker.script import Unsafe, rewrite
+from coalition.worker.command.script import Unsafe, rewrite
 
 BLANK = re.compile(r"__(?:user|dir|cmd)__")
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from coalition.worker.disk import sync_file, sync_folder
-from coalition.worker.entries import Begun, Ended, Entry, Forgotten, Output, Running
-from coalition.worker.journal import LONG, Journal
-from coalition.worker.spool import Space
-from coalition.worker.stream import Stream
+from coalition.worker.outbox.disk import sync_file, sync_folder
+from coalition.worker.outbox.entries import Begun, Ended, Entry, Forgotten, Output, Running
+from coalition.worker.outbox.journal import LONG, Journal
+from coalition.worker.outbox.spool import Space
+from coalition.worker.outbox.stream import Stream
 
 ENTRY = 200
 """Bytes that the journal has of a run beside its output, about."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Protocol
 
-from coalition.worker.command import Command, CommandError
+from coalition.worker.command.command import Command, CommandError
 from coalition.worker.shortage import Shortage, is_shortage
 
 NO_DIRECTORY = 1

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from coalition import wire
 from coalition.errors import CoalitionError, ConfigError
-from coalition.worker.owner import Owner
-from coalition.worker.runcommand import CARRIER, Runcommand, carried, read
+from coalition.worker.command.owner import Owner
+from coalition.worker.command.runcommand import CARRIER, Runcommand, carried, read
 
 LONGEST = 1024 * 1024
 """Characters of a command after its variables are filled in; more than any system starts."""

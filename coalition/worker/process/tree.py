@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 
 import psutil
 
-from coalition.worker.command import Mark
-from coalition.worker.keeper.unended import FORCED, unended
+from coalition.worker.command.command import Mark
+from coalition.worker.process.keeper.unended import FORCED, unended
 from coalition.worker.reactor import Clock, sleep
 from coalition.worker.shortage import is_shortage
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import os
 
-from coalition.worker.disk import remove
-from coalition.worker.entries import Output
-from coalition.worker.journal import Journal
+from coalition.worker.outbox.disk import remove
+from coalition.worker.outbox.entries import Output
+from coalition.worker.outbox.journal import Journal
+from coalition.worker.outbox.spool import Space, Spool
 from coalition.worker.shortage import Shortage
-from coalition.worker.spool import Space, Spool
 
 log = logging.getLogger(__name__)
 

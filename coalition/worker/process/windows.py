@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from coalition.worker.command import Command, CommandError, Mark
-from coalition.worker.jobobject import Kept, begin
-from coalition.worker.keeper.messages import boottime
+from coalition.worker.command.command import Command, CommandError, Mark
+from coalition.worker.process.jobobject import Kept, begin
+from coalition.worker.process.keeper.messages import boottime
+from coalition.worker.process.tree import GRACE, Tree, end_all, start_time
+from coalition.worker.process.watch import Watcher, explained
 from coalition.worker.reactor import Reactor, sleep
 from coalition.worker.shortage import Shortage
-from coalition.worker.tree import GRACE, Tree, end_all, start_time
-from coalition.worker.watch import Watcher, explained
 
 ANNOUNCED = 0.05
 """Seconds after which a run's process is told."""

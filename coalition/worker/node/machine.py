@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from random import Random
 
 from coalition import wire
-from coalition.worker.actions import Action, Begin, Drop, EndTree, Extend, Forget, Plan, Save
-from coalition.worker.held import Held
-from coalition.worker.leaving import Leaving
-from coalition.worker.pool import PATIENCE, Pool
-from coalition.worker.rests import Rests
-from coalition.worker.run import Run
-from coalition.worker.talk import FLIGHTS, Flight, Talk
+from coalition.worker.node.actions import Action, Begin, Drop, EndTree, Extend, Forget, Plan, Save
+from coalition.worker.node.held import Held
+from coalition.worker.node.leaving import Leaving
+from coalition.worker.node.pool import PATIENCE, Pool
+from coalition.worker.node.rests import Rests
+from coalition.worker.node.run import Run
+from coalition.worker.node.talk import FLIGHTS, Flight, Talk
 
 
 class Machine:
@@ -207,9 +207,9 @@ class Machine:
 
     def wake_at(self, now: float) -> float | None:
         """Say when to look at `finished`, `due` and `give_back` again, unless something happens."""
-        since = self._waiting_since()
-        old = None if since is None else since + PATIENCE
-        times = (self.due(now), self._leaving.by, old)
+        handed = [*self._runs.waiting_since(), self._pool.oldest()]
+        old = [since + PATIENCE for since in handed if since is not None]
+        times = (self.due(now), self._leaving.by, *old)
         return min((time for time in times if time is not None), default=None)
 
     def due(self, now: float) -> float | None:
@@ -397,7 +397,3 @@ class Machine:
         for run in fresh:
             run.dropped = True
         return [Drop(run.number) for run in fresh]
-
-    def _waiting_since(self) -> float | None:
-        times = [*self._runs.waiting_since(), self._pool.oldest()]
-        return min((time for time in times if time is not None), default=None)

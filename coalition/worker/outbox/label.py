@@ -10,8 +10,8 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from coalition import wire
-from coalition.worker.disk import sync_file, sync_folder
-from coalition.worker.entries import OutboxUnreadable
+from coalition.worker.outbox.disk import sync_file, sync_folder
+from coalition.worker.outbox.entries import OutboxUnreadable
 
 NAME = "farm"
 """The file with the note; nothing else in an outbox is called like that."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from twisted.python.failure import Failure
 
 from coalition import wire
-from coalition.worker.lookup import Owners
-from coalition.worker.owner import Owner
+from coalition.worker.command.lookup import Owners
+from coalition.worker.command.owner import Owner
 from coalition.worker.process import boottime
 
 log = logging.getLogger(__name__)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coalition.worker.command import Command
-from coalition.worker.keeper.messages import boottime
-from coalition.worker.line import Line
-from coalition.worker.tree import GRACE
+from coalition.worker.command.command import Command
+from coalition.worker.process.keeper.messages import boottime
+from coalition.worker.process.line import Line
+from coalition.worker.process.tree import GRACE
 
 if TYPE_CHECKING:
-    from coalition.worker.keeper.messages import Message
+    from coalition.worker.process.keeper.messages import Message
 
 STARTING_LOOK = 30.0
 ENDING_LOOK = 2.5

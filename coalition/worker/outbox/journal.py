@@ -15,8 +15,8 @@ from io import FileIO
 from itertools import islice
 from pathlib import Path
 
-from coalition.worker.disk import remove, sync_file, sync_folder
-from coalition.worker.entries import HEADER, Entry, Fresh, Ready, frame, read
+from coalition.worker.outbox.disk import remove, sync_file, sync_folder
+from coalition.worker.outbox.entries import HEADER, Entry, Fresh, Ready, frame, read
 
 LONG = 4 * 1024 * 1024
 """Bytes from which on a file is followed by a new one when less than half of it is live: few enough

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from coalition.worker.command import Command, Mark
+from coalition.worker.command.command import Command, Mark
 
 ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
-from coalition.worker.actions import Cut
-from coalition.worker.run import Run
+from coalition.worker.node.actions import Cut
+from coalition.worker.node.run import Run
 
 REPORT_LIMIT = 1024 * 1024
 """Bytes of log in a report: small enough that a server reads it without noticing."""

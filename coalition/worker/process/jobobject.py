@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 
 import psutil
 
-from coalition.worker.command import Command
+from coalition.worker.command.command import Command
 
 CREATE_SUSPENDED = 0x4
 """From processthreadsapi.h: it starts nothing before it is in its job object."""

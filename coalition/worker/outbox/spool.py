@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from itertools import islice
 
-from coalition.worker.disk import remove
+from coalition.worker.outbox.disk import remove
 from coalition.worker.shortage import Shortage, is_shortage
 
 SEGMENT = 4 * 1024 * 1024

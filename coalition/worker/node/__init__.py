@@ -1,0 +1,1 @@
+"""What a node decides, without doing any of it."""
