@@ -256,7 +256,7 @@ def test_short_runs_with_much_output_lose_none_of_it() -> None:
 def test_a_keeper_of_many_short_commands_hears_what_it_is_told_between_them() -> None:
     async def work(commands: Commands) -> None:
         # In all of each the keeper is deaf; together they take some seconds.
-        runs = [commands.start("sleep 0.003") for _ in range(400)]
+        runs = [commands.start("", arguments=["sleep", "0.001"]) for _ in range(800)]
         await commands.ended(runs[0])
         commands.processes.drop(runs[-1])
         await commands.event("dropped", runs[-1])
