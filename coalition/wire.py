@@ -22,6 +22,10 @@ DISCOVERY_QUESTION = b"coalition"
 LONGEST_WAIT = 20.0
 """Seconds a node's request is held open at most; below the idle limits of common proxies."""
 
+PATIENCE = 0.2
+"""Seconds after which a node gives back what was handed ahead to it and has not begun: its runs are
+longer than the server thought."""
+
 NODE_PATH = "/workers/node"
 
 MAXLOG = 256 * 1024 * 1024
@@ -195,6 +199,8 @@ class Report(Struct, omit_defaults=True):
     """The sessions before this one, by the node's own folder: so it is no other of its name."""
     number: Count = 0
     """Counts the reports of a session: one that was overtaken by a later one is passed over."""
+    ending: list[Count] = []
+    """Runs that it was told to end and that are not gone yet."""
     leaving: bool = False
     """No more work, please: idle workers are leaving, the running ones finish."""
     ahead: list[Count] = []

@@ -14,91 +14,18 @@ from coalition.core.model import Worker
 from coalition.core.states import TERMINATED
 from coalition.errors import BadRequest, NameTaken, OtherFarm
 from coalition.server.joblog import JobLogs
+from coalition.server.node import SILENCE, Node
 from coalition.server.reports import Reports, start_order
-from coalition.server.slices import Clock, later
+from coalition.server.slices import Clock
 
 log = logging.getLogger(__name__)
 
 FULL_DISK = 1.0
 """Seconds before a node is told that its log was not taken: it sends it again at once."""
 
-HORIZON = 0.1
-"""Seconds of work that a node is handed ahead of its idle workers: what it ends between a report
-and the answer, and a little more."""
-
-SILENCE = 5.0
-"""Seconds without a request after which nobody speaks for a node any more: one that is at work is
-silent for a second at most. Workers of protocol 1 are for two."""
-
 RETURN = 10.0
 """Seconds in which the nodes that a server knew have spoken again after it was started: they try at
 least every ten."""
-
-MOST_AHEAD = 256
-"""Jobs that are handed ahead to a node at most."""
-
-NEWEST = 0.2
-"""Weight of a report's runs in a node's pace: some tens of short runs bring it to theirs."""
-
-
-class Node:
-    """A worker.py process: its held request and the orders that gather for it."""
-
-    __slots__ = (
-        "asking", "called", "heard", "held", "host", "idle", "left", "number", "orders", "pace",
-        "session", "sessions", "tags",
-    )  # fmt: skip
-
-    def __init__(self, heard: float, session: str = "") -> None:
-        self.asking = 0  # requests that are not answered
-        self.heard = heard
-        self.session = session
-        self.sessions = {session}  # those that show that a node is this one
-        self.left: str | None = None  # the session that has said goodbye
-        self.host: wire.Host | None = None
-        self.number = -1
-        self.held: Deferred[None] | None = None
-        self.orders = wire.Orders()
-        self.idle: list[Worker] = []  # those a held request offers
-        self.tags: frozenset[str] = frozenset()  # by which jobs can call its workers
-        self.called: frozenset[str] = frozenset()  # those that do, whose workers get nothing ahead
-        self.pace = 0.0  # seconds that its runs took of late, 0 before any has ended
-
-    def at_work(self, now: float) -> bool:
-        """Say whether a worker.py speaks for this node."""
-        return bool(self.session) and (self.asking > 0 or now - self.heard < SILENCE)
-
-    def is_of(self, report: wire.Report) -> bool:
-        """Say whether a report is of the worker.py that spoke last, or of what came after that.
-
-        An older database does not know the session; then it is.
-        """
-        if not self.sessions.isdisjoint(("", report.session)):
-            return True
-        # One that still has a request open is not over: the other's folder is a copy.
-        return self.asking == 0 and not self.sessions.isdisjoint(report.previous)
-
-    def note_session(self, report: wire.Report) -> None:
-        """Note who speaks, or that nobody does any more."""
-        leaves = report.leaving and not any(slot.run for slot in report.workers)
-        self.number = report.number
-        self.session = "" if leaves else report.session
-        self.sessions = {report.session}
-        self.left = report.session if leaves else None
-
-    def is_overtaken(self, report: wire.Report) -> bool:
-        """Say whether a later report of the same session has come before."""
-        return report.session in (self.session, self.left) and report.number < self.number
-
-    def note_pace(self, ends: list[wire.End]) -> None:
-        """Learn from the runs that have ended how long those to come will take."""
-        if ends:
-            newest = sum(end.seconds for end in ends) / len(ends)
-            self.pace += (newest - self.pace) * (NEWEST if self.pace else 1.0)
-
-    def ahead(self, workers: int) -> int:
-        """Give how many jobs should be on their way to so many workers before they are idle."""
-        return min(MOST_AHEAD, int(workers * HORIZON / self.pace)) if self.pace else 0
 
 
 class Nodes:
@@ -159,21 +86,31 @@ class Nodes:
         node.note_session(report)
         node.host = report.host or node.host
         orders = node.orders = self._new_orders()
-        idle = self._reports.take(report, node.host, orders, now, ip)
+        idle, given_back = self._reports.take(report, node.host, orders, now, ip)
         orders.drain = self._draining(report.workers)
         node.note_pace(report.ends)
+        if given_back:
+            node.slow_down()
         node.tags = self._tags(report)
+        if self._waiting:
+            self._look()  # those who have nothing to do come first
         if not report.leaving and not any(worker.active for worker in idle):
             self._hand_ahead(node, report, orders, now)
         self.look()
-        if not _has_news(report, orders) and not report.ends and report.wait > 0:
-            await self._hold(node, idle, min(report.wait, self.longest_wait))
+        wait = self._agreed_wait(report, orders)
+        if not _has_news(report, orders) and wait > 0:
+            await self._hold(node, idle, wait)
             orders.drain = self._draining(report.workers)
         if _has_news(report, orders):
             await self._saved()
-        elif self._logs.trouble is not None and _is_missing(report, orders):
-            await later(self._clock, FULL_DISK)
         return orders
+
+    def _agreed_wait(self, report: wire.Report, orders: wire.Orders) -> float:
+        """Give for how long to hold a report that brings its node no news."""
+        if self._logs.trouble is not None and _is_missing(report, orders):
+            return FULL_DISK
+        # Why its ends are not taken, a node learns from the answer.
+        return 0.0 if report.ends else min(report.wait, self.longest_wait)
 
     # --- who may speak for a name -------------------------------------------------------------
 
@@ -225,7 +162,7 @@ class Nodes:
         workers = [self._farm.workers[slot.name] for slot in report.workers if not slot.resting]
         # A worker that never asks would not hear of what calls it.
         workers = [worker for worker in workers if worker.tags.isdisjoint(node.called)]
-        room = node.ahead(len(workers)) - sum(len(worker.ahead) for worker in workers)
+        room = node.ahead(workers, now) - sum(len(worker.ahead) for worker in workers)
         kinds = {worker.lines: worker for worker in workers if worker.active}
         for worker in kinds.values():
             starts: list[wire.Start] = []
@@ -384,5 +321,7 @@ def _runs_of(report: wire.Report) -> Iterator[int]:
 
 
 def _is_missing(report: wire.Report, orders: wire.Orders) -> bool:
-    """Say whether something of the logs in a report was not taken."""
-    return any(orders.logs.get(c.run, 0) < c.offset + len(c.data) for c in report.logs)
+    """Say whether something of the logs or of the ends in a report was not taken."""
+    return len(orders.ended) < len(report.ends) or any(
+        orders.logs.get(c.run, 0) < c.offset + len(c.data) for c in report.logs
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from coalition import wire
@@ -21,6 +23,15 @@ Told = tuple[float | None, float | None]
 """Progress and local progress, where a log has told them."""
 
 
+class Taken(NamedTuple):
+    """What a report tells of the node's workers."""
+
+    idle: list[Worker]
+    """Those that have nothing to do."""
+    given_back: bool
+    """Something that was handed ahead has waited there for too long."""
+
+
 class Reports:
     """Takes in reports, each as one step: nothing else happens in the middle of one."""
 
@@ -36,8 +47,8 @@ class Reports:
         orders: wire.Orders,
         now: float,
         ip: str,
-    ) -> list[Worker]:
-        """Take in a report of a node on `host`; give the workers that have nothing to do.
+    ) -> Taken:
+        """Take in a report of a node on `host`.
 
         Runs go by their order on the node: what was handed ahead begins before its log and its end
         count, and after the end of the run that its worker had before.
@@ -60,8 +71,11 @@ class Reports:
                 self._farm.on_begin(handed, self._farm.workers[slot.name], now, slot.last)
         for run_id, pieces in chunks.items():
             self._take_log(run_id, pieces, report.node, orders)
-        self._look_at_ahead(report, stalled, orders)
-        return self._take_slots(report, workers, orders, now)
+        given_back = self._look_at_ahead(report, stalled, orders)
+        idle = self._take_slots(report, workers, orders, now)
+        # To say it once more would be an answer at once, each time until they are gone.
+        orders.kill = [run for run in orders.kill if run not in report.ending]
+        return Taken(idle, given_back)
 
     def _greet(self, report: wire.Report, host: wire.Host | None, now: float, ip: str) -> None:
         farm = self._farm
@@ -170,13 +184,14 @@ class Reports:
         for progress, local in told:
             self._farm.on_progress(run, progress, local)
 
-    def _look_at_ahead(self, report: wire.Report, stalled: set[str], orders: wire.Orders) -> None:
+    def _look_at_ahead(self, report: wire.Report, stalled: set[str], orders: wire.Orders) -> bool:
         """Compare what was handed ahead to a node with what it says that it has of it.
 
         What it does not have has a number that it knows of, and is free; or its start was lost or
-        is still on the way, and is sent once more. What it should not have, it is to end.
+        is still on the way, and is sent once more. What it should not have, it is to end. Say
+        whether it has given something back that it might have begun.
         """
-        farm = self._farm
+        farm, given_back = self._farm, False
         held = set(report.ahead)
         busy = {slot.run for slot in report.workers}
         busy |= {end.run for end in report.ends if end.worker in stalled}
@@ -187,6 +202,7 @@ class Reports:
                 here = run.id in held
                 held.discard(run.id)
                 if not here and (run.id <= report.last or report.leaving):
+                    given_back = given_back or not (run.recalled or run.returning)
                     farm.on_release(run)
                 elif run.recalled or (run.returning and not here):
                     orders.kill.append(run.id)
@@ -195,6 +211,7 @@ class Reports:
                 elif not here:
                     orders.ahead.append(wire.Ahead(alike(farm, report, worker), [start_order(run)]))
         orders.kill += [number for number in held if not self._is_its_own(number, report.node)]
+        return given_back
 
     def _is_its_own(self, number: int, node: str) -> bool:
         """Say whether a run is a node's, whose turn to be told has only not come."""

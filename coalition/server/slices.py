@@ -24,16 +24,11 @@ class Clock(Protocol):
         ...
 
 
-def later(clock: Clock, delay: float) -> Deferred[None]:
-    """Wait for `delay` seconds."""
-    turn: Deferred[None] = Deferred()
-    clock.callLater(delay, turn.callback, None)
-    return turn
-
-
 def pause(clock: Clock) -> Deferred[None]:
     """Let everybody else have a turn."""
-    return later(clock, 0)
+    turn: Deferred[None] = Deferred()
+    clock.callLater(0, turn.callback, None)
+    return turn
 
 
 class SteadyClock:

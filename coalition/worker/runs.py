@@ -39,7 +39,8 @@ for."""
 
 KEEPER_KILLED = (
     "ERROR: The worker's keeper was killed while this ran, and what was left of it was ended. The "
-    "command may have killed that itself, or have taken all of the memory."
+    "command may have killed that itself, or have taken all of the memory. The last of its output "
+    "may be missing."
 )
 
 SHORT = 1.0
@@ -237,6 +238,7 @@ class Runs:
         """Note the first process of a run that is not over at once."""
         log.info("run %d has process %d", run, pid)
         self._outbox.running(run, pid, started)
+        self._machine.on_began(run)
 
     def on_output(self, run: int, output: bytes) -> None:
         """Keep what a run has written; hold its command up if the server cannot follow."""

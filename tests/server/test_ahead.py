@@ -64,6 +64,34 @@ def test_a_node_with_long_runs_is_handed_nothing(farm: Inside, seconds: float) -
     assert node.tells().ahead == []
 
 
+def test_a_node_whose_runs_go_on_is_handed_nothing(farm: Inside) -> None:
+    node = Quick(farm)
+    farm.pass_time(1.0)
+    farm.submit()
+    assert node.tells().ahead == []
+
+
+def test_what_a_node_gives_back_is_for_workers_that_have_nothing_to_do(farm: Inside) -> None:
+    node = Quick(farm)
+    job = farm.submit()
+    (run,) = numbers(node.tells())
+    idle = farm.held(0, node="other")
+    assert node.tells(run).ahead == [] == idle
+    assert node.tells().ahead == []
+    farm.turn(5)
+
+    (orders,) = idle
+    assert isinstance(orders, wire.Orders) and [start.job for start in orders.start] == [job]
+
+
+def test_a_node_that_gives_back_is_soon_handed_nothing(farm: Inside) -> None:
+    node = Quick(farm)
+    for _ in range(50):
+        farm.submit()
+    handed = [len(numbers(node.tells())) for _ in range(10)]
+    assert handed[0] > 5 and handed[1:] == [0] * 9
+
+
 def test_nobody_else_gets_what_was_handed_ahead(farm: Inside) -> None:
     node = Quick(farm)
     job = farm.submit()

@@ -8,6 +8,7 @@ import pytest
 
 from coalition.core.farm import Farm
 from coalition.server.auth import NOBODY
+from coalition.wire import Orders
 from tests.server.builders import Inside, inside
 
 
@@ -89,3 +90,20 @@ def test_nobody_is_given_up_before_the_lease_that_an_earlier_server_gave_is_over
         assert farm.told(0, node="other").start == []
         farm.pass_time(7)
         assert [start.job for start in farm.told(0, node="other").start] == [1]
+
+
+def test_a_node_that_ends_a_run_is_held_until_there_is_news_for_others(farm: Inside) -> None:
+    first, second = farm.submit(), farm.submit()
+    runs = {start.job: start.run for start in farm.told(0, 0).start}
+    both = runs[first], runs[second]
+    farm.told(*both)
+    farm.order(Farm.on_pause, first)
+    assert farm.told(*both).kill == [both[0]]
+
+    held = farm.held(*both, ending=[both[0]])
+    farm.turn(5)
+    assert held == []
+    farm.order(Farm.on_pause, second)
+    farm.turn(5)
+    (orders,) = held
+    assert isinstance(orders, Orders) and orders.kill == [both[1]]

@@ -15,6 +15,7 @@ from coalition.errors import LogUnusable
 from coalition.wire import Chunk, End, Orders
 from tests.disks import fill, small_disk
 from tests.server.builders import Api, Inside, inside, report
+from tests.server.test_ahead import Quick, numbers
 
 
 def log_of(farm: Inside, job: int) -> Path:
@@ -269,3 +270,22 @@ def test_a_log_that_a_server_cannot_read_for_a_while_is_not_written_twice(tmp_pa
 
         assert sent(farm, run, 0, b"one\ntwo\n").logs == {run: 8}
         assert farm.log(job).splitlines()[1:] == ["one", "two"]
+
+
+def test_orders_reach_a_node_whose_ends_wait_for_the_disk(
+    farm: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Quick(farm)
+    farm.submit()
+    (run,) = numbers(node.tells())
+    farm.told(0, 0, ends=[End(node.run)], ahead=[run], last=run)
+    monkeypatch.setattr(farm.logs, "trouble", "full")
+    monkeypatch.setattr(farm.logs, "try_again", lambda: None)
+    said = report(0, 0, ends=[End(run, worker="n-1")], last=run)
+    told = farm.begin(farm.service.report(said, "ip"))
+    farm.turn(5)
+    assert told == []
+    job = farm.submit(priority=5000)
+    farm.turn(5)
+    (orders,) = told
+    assert isinstance(orders, Orders) and [start.job for start in orders.start] == [job]

@@ -9,7 +9,8 @@ import pytest
 
 from coalition import wire
 from coalition.errors import BadRequest, NameTaken
-from coalition.server.nodes import RETURN, SILENCE
+from coalition.server.node import SILENCE
+from coalition.server.nodes import RETURN
 from tests.server.builders import Inside, inside
 
 

@@ -228,6 +228,33 @@ def test_an_end_waits_for_the_answer_that_others_will_have_soon() -> None:
     assert ends_of(report(machine)) == [(6, 0, False)]
 
 
+def test_an_end_is_told_soon_though_its_worker_has_more_and_a_request_is_held() -> None:
+    machine = working(5)
+    orders = wire.Orders(ahead=[wire.Ahead(["w5"], [start(6, "w5")])])
+    machine.on_orders(report(machine).number, orders, 0)
+    report(machine, 0.1)
+    ended(machine, 5, now=0.2)
+    assert machine.due(0.2) == pytest.approx(0.13)
+    plan = report(machine, 0.2)
+    assert (ends_of(plan), runs_of(plan)) == ([(5, 0, False)], {"w5": 6})
+
+
+def test_nothing_waits_behind_a_run_that_is_not_short() -> None:
+    machine = working(5, 6)
+    machine.on_began(5)
+    ahead = wire.Ahead(["w5", "w6"], [start(7), start(8), start(9)])
+    actions = machine.on_orders(report(machine).number, wire.Orders(ahead=[ahead]), 0)
+    assert [one.start.worker for one in actions if isinstance(one, Begin)] == ["w6"] * 3
+
+
+def test_a_report_says_what_is_being_ended() -> None:
+    machine = working(5, 6)
+    machine.on_orders(report(machine).number, wire.Orders(kill=[6]), 0)
+    assert report(machine, 2).report.ending == [6]
+    machine.on_exit(6, -15, 3)
+    assert report(machine, 3).report.ending == []
+
+
 def test_what_is_urgent_waits_for_no_answer() -> None:
     machine = working(5, 6)
     held = report(machine)
@@ -254,10 +281,19 @@ def test_a_node_waits_as_long_as_the_server_likes() -> None:
 
 def test_a_server_that_does_not_hold_requests_is_not_flooded_with_them() -> None:
     machine = new_machine()
-    machine.on_orders(report(machine, 10).number, wire.Orders(wait=0), 10)
-    assert machine.due(10) == 11
-    machine.on_orders(report(machine, 11).number, wire.Orders(wait=0), 31)
-    assert machine.due(31) == 12  # it was held for long: the next follows at once
+    now, pauses = 10.0, []
+    for _ in range(10):
+        machine.on_orders(report(machine, now).number, wire.Orders(wait=0), now)
+        due = machine.due(now)
+        assert due is not None
+        pauses.append(due - now)
+        now = due
+    assert pauses == pytest.approx([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1])
+    # One that was held for long is followed at once.
+    machine.on_orders(report(machine, now).number, wire.Orders(wait=0), now + 20)
+    assert machine.due(now + 20) == now + 20
+    machine.on_orders(report(machine, now + 20).number, wire.Orders(wait=0), now + 20)
+    assert machine.due(now + 20) == pytest.approx(now + 20.01)
 
 
 def test_tries_become_rarer_while_the_server_is_away_but_never_rare() -> None:

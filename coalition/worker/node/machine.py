@@ -14,7 +14,7 @@ from coalition import wire
 from coalition.worker.node.actions import Action, Begin, Drop, EndTree, Extend, Forget, Plan, Save
 from coalition.worker.node.held import Held
 from coalition.worker.node.leaving import Leaving
-from coalition.worker.node.pool import PATIENCE, Pool
+from coalition.worker.node.pool import Pool
 from coalition.worker.node.rests import Rests
 from coalition.worker.node.run import Run
 from coalition.worker.node.talk import FLIGHTS, Flight, Talk
@@ -101,6 +101,12 @@ class Machine:
         self._host = host
         self._host_told = False
 
+    def on_began(self, number: int) -> None:
+        """Note that a run goes on, and is none of the short ones that others may wait behind."""
+        run = self._runs.get(number)
+        if run is not None:
+            run.long = True
+
     def on_output(self, number: int, size: int) -> None:
         """Note how many bytes of output the outbox has of a run."""
         run = self._runs.get(number)
@@ -150,6 +156,7 @@ class Machine:
         if run is not None:
             run.saved = True
             self._runs.touch(run)
+            self._talk.ends = True
             if not self._runs.queue(run.worker):
                 self._talk.pressing = True
 
@@ -208,7 +215,7 @@ class Machine:
     def wake_at(self, now: float) -> float | None:
         """Say when to look at `finished`, `due` and `give_back` again, unless something happens."""
         handed = [*self._runs.waiting_since(), self._pool.oldest()]
-        old = [since + PATIENCE for since in handed if since is not None]
+        old = [since + wire.PATIENCE for since in handed if since is not None]
         times = (self.due(now), self._leaving.by, *old)
         return min((time for time in times if time is not None), default=None)
 
@@ -245,6 +252,7 @@ class Machine:
             previous=self._previous,
             number=number,
             leaving=self.leaving,
+            ending=[run.number for run in self._runs if run.killed and run.alive],
             ahead=[run for run in [*self._runs.handed(), *self._pool] if run not in shown],
             last=self._pool.last,
         )
@@ -372,18 +380,22 @@ class Machine:
         queues = {
             name: self._runs.queue(name)
             for name in self._last_run
-            if name not in promised and name not in self._rests and name not in self._drained
+            if name not in promised and self._takes_more(name)
         }
         return [
             self._begin(self._add(handed.start, handed.since), handed.start)
             for handed in self._pool.assign(queues)
         ]
 
+    def _takes_more(self, name: str) -> bool:
+        behind_a_long_one = any(run.long for run in self._runs.queue(name))
+        return not behind_a_long_one and name not in self._rests and name not in self._drained
+
     def give_back(self, now: float) -> list[Action]:
         """Give back what was handed ahead and has waited for too long."""
         if self._pool.give_back(now):
             self._talk.urgent = True
-        late = now - PATIENCE
+        late = now - wire.PATIENCE
         queued = self._runs.queued()
         return self._drop([one for one in queued if one.handed_at and one.handed_at <= late])
 

@@ -10,10 +10,6 @@ from coalition import wire
 DEPTH = 48
 """Runs that stand in one worker's queue at most: more would wait behind a long one."""
 
-PATIENCE = 0.2
-"""Seconds after which a run that was handed ahead and has not begun is given back: runs here are
-longer than the server thought."""
-
 
 @dataclass(slots=True)
 class Handed:
@@ -74,7 +70,7 @@ class Pool:
 
     def give_back(self, now: float) -> bool:
         """Drop what has waited for too long; say whether that was anything."""
-        late = [number for number, one in self._handed.items() if now >= one.since + PATIENCE]
+        late = [number for number, one in self._handed.items() if now >= one.since + wire.PATIENCE]
         for number in late:
             del self._handed[number]
         return bool(late)

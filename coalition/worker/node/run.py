@@ -27,6 +27,7 @@ class Run:
     handed_at: float | None = None
     """When it was handed ahead; None for one that the server gave to this worker itself."""
     exclusive: bool = False
+    long: bool = False
     size: int = 0
     sent: int = 0
     safe: int = 0

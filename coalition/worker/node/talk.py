@@ -30,8 +30,10 @@ MARGIN = 5.0
 """Seconds before the server gives up on a silent worker in which an exclusive run is ended; of a
 short timeout it is a third."""
 
+FIRST_EMPTY_PAUSE = 0.01
 EMPTY_PAUSE = 1.0
-"""Seconds from report to report, at least, when answers bring nothing: no server is overrun."""
+"""Seconds from report to report, at least, when answers bring nothing: no server is overrun. They
+double from first to longest."""
 
 
 @dataclass(slots=True)
@@ -62,8 +64,10 @@ class Talk:
         self._newest_answered = 0
         self.urgent = True
         """A report is due at once."""
+        self.ends = False
+        """There are ends to tell, with the next wave."""
         self.pressing = False
-        """The same, but not while another tells of ends: its answer comes soon, with more to do."""
+        """One is due when no other tells of ends: the answer to that may bring more to do."""
         self.heard_of: float | None = None
         self.timeout = wire.Orders().timeout
         self.wait = wire.LONGEST_WAIT
@@ -71,6 +75,7 @@ class Talk:
         self._failures = 0
         self._not_before = 0.0
         self._quiet_until = 0.0
+        self._empty = 0  # answers in a row that brought nothing, and at once
         self.said_goodbye = False
 
     @property
@@ -127,17 +132,17 @@ class Talk:
             times.append(now)
         if not self._flights:
             times.append(max(self._quiet_until, self.next_wave if wave else self._last_report))
+        if (self.ends or (waiting and wave)) and not telling:
+            times.append(self.next_wave)
         if waiting:
-            times.append(
-                self.next_wave if wave and not telling else self._last_report + self._sleep
-            )
+            times.append(self._last_report + self._sleep)
         return max(min(times), self._not_before) if times else None
 
     def depart(self, now: float, flight: Flight) -> int:
         """Note that a report is sent; return its number."""
         self._number += 1
         self._flights[self._number] = flight
-        self.urgent = self.pressing = False
+        self.urgent = self.pressing = self.ends = False
         self._last_report = now
         return self._number
 
@@ -157,10 +162,15 @@ class Talk:
     def rest(self, flight: Flight, now: float, *, moved: bool, leased: bool) -> None:
         """Choose the pause after an answer, shorter when it has `moved` something.
 
-        Measured from the report: after one that was held for long the next follows at once.
+        Measured from the report: after one that was held for long the next follows at once, as it
+        does after a single empty answer. Until then nothing that is said would be heard here.
         """
-        pause = min(self._sleep, EMPTY_PAUSE, self.timeout * LEASED if leased else EMPTY_PAUSE)
-        self._quiet_until = now if moved else flight.sent_at + pause
+        longest = min(self._sleep, EMPTY_PAUSE, self.timeout * LEASED if leased else EMPTY_PAUSE)
+        if moved or now >= flight.sent_at + longest:
+            self._empty, self._quiet_until = 0, now
+        else:
+            pause = min(longest, FIRST_EMPTY_PAUSE * 2**self._empty)
+            self._empty, self._quiet_until = min(self._empty + 1, 10), flight.sent_at + pause
 
     def fail(self, number: int, now: float, *, slow: bool) -> None:
         """Note that a report was not answered; `slow` if the server does not take it."""
