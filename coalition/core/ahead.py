@@ -98,6 +98,11 @@ class Ahead:
             run.recalled = True
             self.revoked[run.id] = run.worker
 
+    def on_void(self, run: Run) -> None:
+        """A run must not begin, for its job was changed; nor does it count if it has."""
+        run.void = True
+        self.on_recall(run)
+
     def on_return(self, run: Run) -> None:
         """Want a run back, unless it has begun before its node hears of that."""
         if not run.recalled and not run.returning:
@@ -113,10 +118,10 @@ class Ahead:
         self._each(lambda run: run.worker.node == node, self.on_return)
 
     def recall_jobs(self, ids: Iterable[int]) -> None:
-        """What was handed ahead of jobs and of all below them must not begin."""
+        """Jobs are changed: what was handed ahead of them and of all below them is void."""
         if self.ahead:
             wanted = set(ids)
-            self._each(lambda run: not wanted.isdisjoint(_path(run.job)), self.on_recall)
+            self._each(lambda run: not wanted.isdisjoint(_path(run.job)), self.on_void)
 
     def _each(self, chosen: Callable[[Run], bool], order: Callable[[Run], None]) -> None:
         for run in self.ahead.values():
@@ -163,6 +168,14 @@ def may_begin(run: Run) -> bool:
     if run.recalled or job.group is not None or job.state != WAITING or job.paused:
         return False
     return all(is_open(group) for group in ancestors(job))
+
+
+def may_count(run: Run) -> bool:
+    """Say whether the result of a run that was handed ahead counts, now that it is over.
+
+    What is done is done, also if its node was to hear that it must not begin.
+    """
+    return not run.void and run.job.group is None and run.job.state == WAITING
 
 
 def _path(job: Job) -> list[int]:

@@ -142,11 +142,15 @@ class Crew(Endings):
         for ending in list(worker.endings.values()):
             if ending.id <= last:
                 self.on_gone(ending)
+        self.on_begun(run, worker, now)
+        return True
+
+    def on_begun(self, run: Run, worker: Worker, now: float) -> None:
+        """A run that was handed ahead has begun on an idle worker."""
         self.let_go(run)
         run.worker, run.start, run.state = worker, now, WORKING
         self.changes.begun_runs[run.id] = run
         self._begin(run)
-        return True
 
     def _begin(self, run: Run) -> None:
         job, worker = run.job, run.worker
@@ -213,6 +217,7 @@ class Crew(Endings):
         if code == 0:
             job.progress = 1.0
             self.tree.move(job, "finish", duration=run.duration)
+            self.tree.set_paused(job, False)  # it was over before its node heard of the pause
         else:
             self._failed(job, run.duration)
         return True

@@ -224,7 +224,7 @@ class Farm(Crew):
         if job.run is not None:
             self._take_back(job.run, STOPPED, now)
         if job.claim is not None and job.claim.state == RESERVED:
-            self.on_recall(job.claim)
+            self.on_void(job.claim)
         if job.start_time:
             self.changes.cleared_logs[job.id] = None
         job.run_done = 0

@@ -126,6 +126,7 @@ class Run:
         "returning",
         "start",
         "state",
+        "void",
         "worker",
     )
 
@@ -141,6 +142,7 @@ class Run:
         self.state: RunState = "WORKING"
         self.code: int | None = None  # exit code, negative for a signal
         self.recalled = False  # handed ahead, and must not begin
+        self.void = False  # the same, and its job is another one now: no result of it counts
         self.returning = False  # handed ahead, and wanted back if it has not begun
 
 

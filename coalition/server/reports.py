@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from coalition import wire
-from coalition.core.ahead import may_begin
+from coalition.core.ahead import may_count
 from coalition.core.farm import Farm
 from coalition.core.model import Run, Worker
 from coalition.server.joblog import JobLogs
@@ -130,14 +130,14 @@ class Reports:
         cannot have both: so if something of the log is missing, the run has not begun here yet.
         """
         farm = self._farm
-        if not may_begin(run):
+        if not may_count(run):
             farm.on_release(run)  # it is over all the same
             return True
         farm.on_place(run, worker, max(run.start, now - end.ago - end.seconds))
         whole, told = self._keep(run, chunks.pop(run.id, []), orders)
         if whole:
             other = farm.step_aside(worker)
-            farm.on_begin(run, worker, run.start)
+            farm.on_begun(run, worker, run.start)
             self._note_progress(run, told)
             self._note_end(run, end, now)
             farm.step_back(worker, other)

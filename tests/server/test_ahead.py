@@ -309,3 +309,36 @@ def test_a_run_of_another_node_is_nothing_to_keep(farm: Inside) -> None:
     assert farm.told(0, node="thief", ahead=[run], last=run).kill == [run]
     assert farm.told(0, node="thief", ends=[End(run, worker="thief-1")], last=run).ended == [run]
     assert node.tells(run).kill == []
+
+
+@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("above", [False, True])
+def test_what_is_over_when_its_node_hears_of_a_pause_counts(
+    farm: Inside, above: bool, code: int
+) -> None:
+    node = Quick(farm)
+    group = farm.submit({"title": "film", "children": [{"title": "a", "command": "true"}]})["id"]
+    ((run,), job) = numbers(node.tells()), group + 1
+    paused = group if above else job
+    farm.order(Farm.on_pause, paused)
+    ends = [End(node.run), End(run, code, worker="n-1", seconds=QUICK)]
+    orders = farm.told(0, ends=ends, logs=[Chunk(run, 0, b"done\n")], last=run)
+
+    assert orders.ended == [node.run, run] and "done\n" in farm.log(job)
+    assert farm.job(job)["run_done"] == 1
+    assert (farm.state(job) == "FINISHED") == (code == 0)
+    assert farm.told(0, node="other").start == []
+
+
+def test_stopping_a_worker_discards_no_result_of_another(farm: Inside) -> None:
+    node = Quick(farm)
+    farm.told(node.run, 0)  # it has two workers
+    job = farm.submit()
+    farm.submit()
+    (first, second) = numbers(node.tells())
+    farm.do(farm.service.order_workers(NOBODY, Farm.on_stop_workers, ["n-1"]))
+    end = End(first, worker="n-2", seconds=QUICK)
+    orders = farm.told(node.run, 0, ends=[end], ahead=[second], last=second)
+
+    assert (farm.state(job), orders.ended) == ("FINISHED", [first])
+    assert sorted(orders.kill) == [node.run, second]

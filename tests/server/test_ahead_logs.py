@@ -10,6 +10,7 @@ import pytest
 
 from coalition import wire
 from coalition.core.farm import Farm
+from coalition.server.auth import NOBODY
 from coalition.wire import Chunk, End
 from tests.server.builders import Inside, report
 from tests.server.test_ahead import QUICK, Quick, numbers
@@ -88,17 +89,16 @@ def test_its_log_names_the_worker_that_had_it_and_not_the_one_it_was_meant_for(
     assert farm.job(job)["worker"] == "n-2"
 
 
-def test_a_job_that_is_paused_before_its_log_was_taken_has_not_run(farm: Inside) -> None:
+def test_a_job_that_is_edited_before_its_log_was_taken_has_not_run(farm: Inside) -> None:
     run, job, start = handed_ahead(farm)
     end = End(run, worker="n-1", seconds=QUICK)
     with full_disk(farm):
         told(farm, 0, end=end)
-        farm.order(Farm.on_pause, job)
+        farm.do(farm.service.edit_jobs(NOBODY, {job: {"command": "false"}}))
     assert told(farm, 0, end=end).ended == [run]
 
-    assert (farm.state(job), farm.log(job)) == ("PAUSED", "")
+    assert (farm.state(job), farm.log(job)) == ("WAITING", "")
     assert farm.logs._sections.keys() == {start.run}
-    farm.order(Farm.on_start, job)
     assert [one.job for one in farm.told(0, node="other").start] == [job]
 
 
