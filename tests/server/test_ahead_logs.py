@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from coalition import wire
-from coalition.core.farm import Farm
 from coalition.server.auth import NOBODY
 from coalition.wire import Chunk, End
 from tests.server.builders import Inside, report

@@ -17,6 +17,8 @@ from tests.disks import fill, small_disk
 from tests.server.builders import Api, Inside, inside, report
 from tests.server.test_ahead import Quick, numbers
 
+LOAD = ("", 0, 0)
+
 
 def log_of(farm: Inside, job: int) -> Path:
     return Path(farm.logs.path(job))
@@ -239,6 +241,32 @@ def test_a_part_of_a_chunk_that_a_full_disk_took_is_not_there_twice(tmp_path: Pa
 
         assert sent(farm, run, 0, data).logs == {run: len(data)}
         assert (path.read_bytes(), farm.logs.trouble) == (before + data, None)
+
+
+def test_what_an_old_worker_sends_while_the_disk_is_full_is_told_to_be_missing(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "logs") as disk, inside(tmp_path) as farm:
+        job = farm.submit()
+        farm.do(farm.service.pick("old", "ip", LOAD))
+
+        def write(text: bytes) -> None:
+            assert farm.do(farm.service.heartbeat("old", "ip", LOAD, job, text))
+
+        write(b"before\n")
+        full = fill(disk)
+        write(b"PROGRESS:40%\n" + b"x" * 8_000)
+        assert farm.logs.trouble is not None
+        farm.pass_time(0)
+        assert farm.job(job)["progress"] == 0.4
+        full.unlink()
+        write(b"after\n")
+        farm.do(farm.service.end("old", "ip", job, 0))
+
+        _, before, *_, missing, after, tail = farm.log(job).splitlines()
+        assert (before, after) == ("before", "after") and " FINISHED at " in tail
+        assert missing == "* 8013 bytes of output are missing here: they could not be written"
+        assert farm.logs.trouble is None
 
 
 def test_nothing_is_lost_while_the_folder_of_the_logs_is_away(farm: Inside) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 
 from coalition.cli import programs
 from coalition.cli.programs import ROOT, Program
+from coalition.store import versions
 from coalition.store.engine import open_store
 from tests.acceptance.farm import running_node, running_server, wait
 from tests.conftest import mysql_connection
@@ -95,6 +96,18 @@ def test_migrate_leaves_a_database_that_is_up_to_date_as_it_is(tmp_path: Path) -
     assert server_py(tmp_path, "--migrate").returncode == 1
     assert server_py(tmp_path, "--migrate", "--yes").returncode == 0
     assert jobs(tmp_path) == [7]
+
+
+def test_migrate_says_when_copies_from_before_are_those_of_another_farm(tmp_path: Path) -> None:
+    store = open_store(sqlite(tmp_path))
+    with store.writing() as connection:
+        versions.upgrade(connection, "0003")
+    store.close()
+    first, again = (server_py(tmp_path, "--migrate", "--yes") for _ in range(2))
+
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert "a copy from before, restored and migrated, would be another farm" in first.stdout
+    assert again.stdout == "The database is up to date.\n"
 
 
 @pytest.mark.parametrize(

@@ -107,10 +107,14 @@ def test_a_kill_ends_the_processes_once_and_no_end_is_reported() -> None:
     assert (runs_of(plan), ends_of(plan)) == ({"w5": 0}, [])
 
 
-def test_a_kill_of_a_run_that_has_just_ended_forgets_it() -> None:
+def test_a_run_that_has_ended_before_it_was_to_be_killed_is_told() -> None:
     machine = working(5)
+    held = report(machine)
     ended(machine, 5)
-    assert machine.on_orders(report(machine).number, wire.Orders(kill=[5]), 0) == [Forget(5)]
+    assert machine.on_orders(held.number, wire.Orders(kill=[5]), 0) == []
+    plan = report(machine)
+    assert ends_of(plan) == [(5, 0, False)]
+    assert machine.on_orders(plan.number, wire.Orders(ended=[5]), 0) == [Forget(5)]
     assert ends_of(report(machine, 2)) == []
 
 

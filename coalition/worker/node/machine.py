@@ -317,10 +317,10 @@ class Machine:
             run = self._runs.get(number)
             if run is None:
                 self._unwanted.append(number)
-            if run is None or run.killed:
-                continue
+            if run is None or run.killed or not run.alive:
+                continue  # what is over is told, and the server says whether it counts
             run.killed = True
-            actions.append(EndTree(number) if run.alive else self._forget(run))
+            actions.append(EndTree(number))
         return actions
 
     def _start(self, starts: list[wire.Start]) -> list[Action]:
