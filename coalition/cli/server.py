@@ -17,13 +17,19 @@ from sqlalchemy import URL
 import coalition
 from coalition.config import ServerConfig, load_server
 from coalition.errors import CoalitionError, ConfigError
-from coalition.store.engine import open_store
+from coalition.store import versions
+from coalition.store.engine import Store, open_store
 
 HERE = Path(__file__).resolve().parents[2]
 """Where server.py stands: the default data folder, and the home of public/."""
 
 WINDOWS = sys.platform == "win32"
 """Whether this system has services of the kind that --service means."""
+
+NAMED = (
+    "The farm has an identity now, by which nodes know it; a copy from before, restored and "
+    "migrated, would be another farm to them"
+)
 
 CONFIRMATION = "Yes, proceed!"
 
@@ -130,9 +136,12 @@ def _keep(options: argparse.Namespace, config: ServerConfig, url: str) -> int:
         print("Nothing was done.")
         return 1
     if options.migrate:
+        known = _has_identity(store)
         copy = store.migrate(time.time())
         if copy is not None:
             print(f"The database as it was is kept in {copy}.")
+        if not known:
+            print(f"{NAMED}.")
         print("The database is up to date.")
     else:
         store.reset()
@@ -140,6 +149,11 @@ def _keep(options: argparse.Namespace, config: ServerConfig, url: str) -> int:
             log.unlink()
         print("All data are deleted.")
     return 0
+
+
+def _has_identity(store: Store) -> bool:
+    with store.reading() as connection:
+        return bool(versions.identity(connection))
 
 
 def _confirmed(what: str) -> bool:

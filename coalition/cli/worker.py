@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -121,9 +122,12 @@ def _serve(config: WorkerConfig, port: int) -> int:
 
     def end(result: Failure | None) -> None:
         nonlocal code
-        if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
-            code = _trouble(result)
-        reactor.stop()
+        try:
+            if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
+                code = 1
+                _tell(result)
+        finally:
+            reactor.stop()  # whatever cannot be told: nothing else would end the program
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(app.stop))
@@ -142,9 +146,9 @@ def _pause(reactor: Any, app: App, pausing: bool, *_: object) -> None:
     reactor.callFromThread(app.pause, pausing)
 
 
-def _trouble(failure: Failure) -> int:
+def _tell(failure: Failure) -> None:
     error = failure.value
     known = isinstance(error, CoalitionError | OSError)
     log.critical("%s", error, exc_info=None if known else error)
-    print(f"worker.py: {error}", file=sys.stderr)
-    return 1
+    with suppress(OSError):  # nobody may read it any more
+        print(f"worker.py: {error}", file=sys.stderr)

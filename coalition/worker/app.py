@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from functools import partial
 from random import Random
@@ -25,9 +25,10 @@ from coalition.worker.host import Meter, cores, describe
 from coalition.worker.link import Link
 from coalition.worker.loop import Loop
 from coalition.worker.node.machine import Machine
+from coalition.worker.outbox.outbox import Outbox
 from coalition.worker.outbox.outboxes import Outboxes
 from coalition.worker.process.cgroup import Cgroups
-from coalition.worker.reactor import Reactor, in_thread
+from coalition.worker.reactor import Reactor, in_thread, sleep
 from coalition.worker.runs import Runs
 from coalition.worker.session import follow
 from coalition.worker.startup import run_startup
@@ -37,6 +38,10 @@ BEYOND = (
     "control group (cgroup v2, from Linux 5.14 on) that would end it. Delegate one to it, as "
     "Delegate=yes does for a service of systemd, or have root run worker.py, with runasuser=1"
 )
+
+OPEN_AGAIN = 5.0
+"""Seconds until an outbox that could not be opened is tried again: a full disk is seldom emptied
+sooner."""
 
 log = logging.getLogger(__name__)
 
@@ -125,19 +130,21 @@ class App:
                 self._reactor, config.broadcast, self._port
             )
             farm = await _farm_at(self._reactor, server)
+            open_outbox: Callable[..., Awaitable[Outbox]] = outboxes.open
             while not self._stopping:
+                outbox = await open_outbox(self._reactor, server, farm)
                 try:
-                    await self._work(outboxes, way, server, farm)
+                    await self._work(outboxes, outbox, way, server)
                     return
                 except OtherFarm as error:
                     # As if the node was started anew: runs and numbers mean nothing over there.
                     log.info("%s begins anew for the farm that is at %s now", config.name, server)
                     self._loop, farm = None, cast(str, error.detail["farm"])
+                    open_outbox = partial(_open_patiently, outboxes)
 
-    async def _work(self, outboxes: Outboxes, way: Way, server: str, farm: str | None) -> None:
-        """Work for the farm at a URL, see Outboxes.open; raises OtherFarm when it is gone."""
+    async def _work(self, outboxes: Outboxes, outbox: Outbox, way: Way, server: str) -> None:
+        """Work for the farm at a URL, whose outbox is open; raises OtherFarm when it is gone."""
         config = self._config
-        outbox = await outboxes.open(self._reactor, server, farm)
         scratch = Scratch(
             config.scratch_folder,
             other_users=way.other_users,
@@ -179,6 +186,22 @@ class App:
             await link.close()
             await runs.close()
             scratch.close()
+
+
+async def _open_patiently(outboxes: Outboxes, reactor: Reactor, server: str, farm: str) -> Outbox:
+    """Return the outbox for a farm once it can be opened; raises OutboxUnreadable.
+
+    Who starts a node sees that it ends; when it is the next farm's turn nobody may look.
+    """
+    told = ""
+    while True:
+        try:
+            return await outboxes.open(reactor, server, farm)
+        except OSError as error:
+            if str(error) != told:
+                log.error("there is no outbox for the farm that is at %s now: %s", server, error)
+            told = str(error)
+            await sleep(reactor, OPEN_AGAIN)
 
 
 async def _farm_at(reactor: Reactor, server: str) -> str | None:

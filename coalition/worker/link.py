@@ -32,7 +32,10 @@ class Farm(Protocol):
         """What it is told from others by, or nothing."""
 
     def meet(self, farm: str) -> bool:
-        """Hear which farm answers, nothing if it does not say; tell whether it can be this one."""
+        """Hear which farm answers, nothing if it does not say; tell whether it can be this one.
+
+        Raises OSError when that cannot be noted, but has to be.
+        """
 
 
 class Link:
@@ -60,9 +63,9 @@ class Link:
         """Return the server's answer to a report.
 
         It may take `patience` seconds beyond the wait that the report agrees to.
-        Fails with ServerUnreachable when none comes in time, or none that a server would give; with
-        OtherFarm when it is the server of another farm; with Refused when it does not take the
-        report.
+        Fails with ServerUnreachable when none comes in time, or none that a server would give, or
+        when it cannot be noted whose it is; with OtherFarm when it is the server of another farm;
+        with Refused when it does not take the report.
         """
         answer = Deferred.fromCoroutine(self._exchange(report))
         clock = cast(Any, self._reactor)
@@ -106,7 +109,13 @@ class Link:
         self._asked = True
 
     def _check(self, farm: str) -> None:
-        if not self._farm.meet(farm):
+        try:
+            known = self._farm.meet(farm)
+        except OSError as error:
+            raise ServerUnreachable(
+                f"nothing is taken from farm {farm}, as this cannot be noted in the outbox: {error}"
+            ) from error
+        if not known:
             raise OtherFarm(OTHER, farm=farm)
 
     async def _post(self, body: bytes) -> wire.Orders:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -91,6 +93,23 @@ def test_who_is_not_there_is_taken_for_the_farm_that_was_there_last(tmp_path: Pa
         assert (outboxes.identity, runs(outbox)) == ("", [])
         assert not outboxes.meet(SUN)  # it has an outbox already
         assert outboxes.meet(MOON) and not outboxes.meet(SUN)
+
+
+def age_notes(folder: Path) -> None:
+    """Have every note written ten seconds earlier: file systems count in milliseconds."""
+    for note in folder.glob("*/farm"):
+        written = note.stat().st_mtime - 10
+        os.utime(note, (written, written))
+
+
+def test_the_last_of_several_farms_at_an_address_is_the_one_that_answered_last(
+    tmp_path: Path,
+) -> None:
+    for farm in (SUN, MOON, SUN, MOON):
+        age_notes(tmp_path)
+        leave_result(tmp_path, OLD, farm)
+        with working_for(tmp_path, OLD, None) as (outboxes, _):
+            assert outboxes.identity == farm
 
 
 def test_an_outbox_from_before_farms_had_names_is_taken_over(tmp_path: Path) -> None:
@@ -215,6 +234,63 @@ def test_a_kill_while_they_become_one_loses_nothing(
         assert_all_there(outbox)
 
 
+def die_half_way(path: Path, other: Path) -> None:
+    other.write_bytes(path.read_bytes()[:-1])
+    raise Killed
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def fill(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_they_become_one_on_a_disk_without_hard_links_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_outboxes(tmp_path)
+    monkeypatch.setattr("os.link", refuse)
+    with working_for(tmp_path, OLD, SUN) as (outboxes, outbox):
+        assert_all_there(outbox)
+        assert outboxes.others() == []
+    assert names(tmp_path) == {SUN}
+
+
+def test_a_kill_while_a_file_is_copied_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_outboxes(tmp_path)
+    monkeypatch.setattr("os.link", refuse)
+    with closing(Outboxes(tmp_path, GB, 1)) as outboxes, monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", die_half_way)
+        with pytest.raises(Killed):
+            in_reactor(lambda reactor: outboxes.open(reactor, OLD, SUN))
+    with working_for(tmp_path, OLD, SUN) as (_, outbox):
+        assert_all_there(outbox)
+    assert not (tmp_path / SUN / "copied").exists()
+
+
+def test_without_room_for_a_copy_they_stay_two_and_the_farms_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_outboxes(tmp_path)
+    monkeypatch.setattr("os.link", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr("coalition.worker.outbox.disk.sync_file", fill)
+        with working_for(tmp_path, OLD, SUN) as (outboxes, outbox):
+            assert runs(outbox) == [7]
+            assert [runs(other) for other in outboxes.others()] == [[5, 6]]
+            outboxes.leave_others()
+    alone, kept = caplog.messages
+    assert alone.endswith("is left alone: [Errno 28] No space left on device")
+    assert kept.startswith(f"2 results for this farm stay in {tmp_path}")
+    assert not (tmp_path / SUN / "copied").exists()
+    with working_for(tmp_path, OLD, SUN) as (_, outbox):
+        assert_all_there(outbox)
+
+
 def test_one_that_another_version_has_written_is_left_where_it_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,6 +319,31 @@ def test_a_folder_that_takes_no_note_is_told_once_and_used_all_the_same(
         assert [runs(other) for other in outboxes.others()] == [[5]]
     (message,) = caplog.messages
     assert message.startswith(f"{tmp_path / SUN} is for farm {SUN}, which cannot be noted: ")
+
+
+def test_a_note_that_could_not_be_written_is_when_the_farm_answers_again(tmp_path: Path) -> None:
+    obstacle = tmp_path / SUN / "farm.new"
+    obstacle.mkdir(parents=True)
+    with working_for(tmp_path, OLD, SUN) as (outboxes, _):
+        obstacle.rmdir()
+        assert outboxes.meet(SUN)
+    with working_for(tmp_path, OLD, None) as (outboxes, _):
+        assert outboxes.identity == SUN
+
+
+def test_a_farm_that_becomes_known_is_not_while_that_cannot_be_noted(tmp_path: Path) -> None:
+    with working_for(tmp_path / "node", OLD, "") as (outboxes, _):
+        obstacle = next((tmp_path / "node").glob("http*")) / "farm.new"
+        obstacle.mkdir()
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"farm\.new"):
+                outboxes.meet(SUN)
+            assert outboxes.identity == ""
+        obstacle.rmdir()
+        assert outboxes.meet(SUN) and outboxes.identity == SUN
+        killed = copies(tmp_path / "node")
+    with working_for(killed, NEW, SUN):
+        assert names(killed) == {SUN}
 
 
 def test_a_folder_that_cannot_be_renamed_ends_the_node_with_the_reason(tmp_path: Path) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from coalition import wire
+from coalition.worker.outbox.outboxes import Outboxes
+from tests.worker.outboxes import GB
 from tests.worker.real import (
+    PATIENCE,
+    ROOT,
     descriptors_left,
     eventually,
     file_size_limit,
@@ -275,6 +282,22 @@ def test_a_worker_of_the_same_name_does_not_start_twice(
         with running_node(tmp_path, server.url) as second:
             assert second.exit_code() == 1
         assert "another worker.py of this name" in (tmp_path / "printed").read_text()
+
+
+def test_a_node_that_cannot_begin_ends_also_when_nobody_reads_why(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    (tmp_path / "coalition.ini").write_text("[worker]\nname=node\n")
+    command = [sys.executable, str(ROOT / "worker.py"), "--config", str(tmp_path / "coalition.ini")]
+    with closing(Outboxes(tmp_path / "outbox-node", GB, 1)):
+        process = subprocess.Popen([*command, "http://127.0.0.1:7"], stderr=writer)
+        os.close(writer)
+        try:
+            assert process.wait(PATIENCE) == 1
+        finally:
+            process.kill()
+            process.wait()
+    assert "another worker.py of this name" in (tmp_path / "worker.log").read_text()
 
 
 def test_the_startup_command_is_waited_for(server: ScriptedServer, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,6 +25,19 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def copy_file(path: Path, other: Path) -> None:
+    """Copy a file, all of it or nothing; the copy is durable, its name is not. Raises OSError."""
+    new = other.with_name("copied")
+    try:
+        shutil.copyfile(path, new)
+        with new.open("r+b") as file:
+            sync_file(file.fileno())
+        os.replace(new, other)
+    except OSError:
+        remove(new)
+        raise
 
 
 def remove(path: str | Path) -> None:

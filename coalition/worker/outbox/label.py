@@ -59,6 +59,11 @@ def _decoded(path: Path) -> Label:
     return label
 
 
+def noted_at(folder: Path) -> int:
+    """Return when the note in a folder was written, in nanoseconds of its disk. Raises OSError."""
+    return (folder / NAME).stat().st_mtime_ns
+
+
 def write_label(folder: Path, label: Label) -> None:
     """Note whose outbox a folder is; on return that is durable. Raises OSError."""
     new = folder / f"{NAME}.new"

@@ -6,7 +6,6 @@ farm is the same one wherever its server is, and whoever answers at the old addr
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -20,9 +19,10 @@ from urllib.parse import SplitResult, urlsplit
 import psutil
 
 from coalition.errors import CoalitionError
+from coalition.worker.outbox.disk import copy_file
 from coalition.worker.outbox.entries import OutboxUnreadable
 from coalition.worker.outbox.journal import Journal
-from coalition.worker.outbox.label import Label, read_label, write_label
+from coalition.worker.outbox.label import Label, noted_at, read_label, write_label
 from coalition.worker.outbox.outbox import Outbox
 from coalition.worker.reactor import Reactor, in_thread
 
@@ -56,6 +56,7 @@ class Outboxes:
         self._lock = _locked(folder / "lock")
         self._label = Label("", "")
         self._noted = False
+        self._complained = False
         self._place = folder
         self._outbox: Outbox | None = None
         self._others: dict[Path, Outbox] = {}
@@ -88,8 +89,7 @@ class Outboxes:
         self._settle()
         kept = self._labels()
         if farm is None:
-            here = (one.farm for one in kept.values() if one.farm and one.server == server)
-            farm = next(here, "")
+            farm = _last_at(server, kept)
         label = Label(farm, server)
         place = self._folder / label.folder
         if place in kept and kept[place].server != server:
@@ -100,30 +100,39 @@ class Outboxes:
             if farm:
                 write_label(earlier, label)  # from now on it is nobody else's
             _take_over(earlier, place)
-        self._label, self._place, self._noted = label, place, read_label(place) == label
+        self._label, self._place = label, place
+        self._noted = self._complained = False
         self._outbox = self._opened(place)
         return self._outbox
 
     def meet(self, farm: str) -> bool:
         """Hear which farm answers; say whether its outbox is open, or can become the open one.
 
-        It can where the farm was not known before and has no other: that is noted.
+        It can where the farm was not known before and has no other: that is noted. Raises OSError
+        when it cannot be: then it is not known, and what came from it would be another's later.
         """
         if farm != self._label.farm:
             if self._label.farm or any(one.farm == farm for one in self._labels().values()):
                 return False
-            self._label, self._noted = Label(farm, self._label.server), False
-        if farm and not self._noted:
-            self._note()
+            self._note(Label(farm, self._label.server))
+        elif farm and not self._noted:
+            try:
+                self._note(self._label)
+            except OSError as error:
+                self._complain(error)  # the name of its folder says whose it is
         return True
 
-    def _note(self) -> None:
-        self._noted = True
-        try:
-            write_label(self._place, self._label)
-        except OSError as error:
+    def _note(self, label: Label) -> None:
+        # Each time that it is opened, for the newest note at a URL is of the farm there last.
+        write_label(self._place, label)
+        self._label, self._noted = label, True
+
+    def _complain(self, error: OSError) -> None:
+        """Log once that there is no note, and why; each answer of the farm tries it again."""
+        if not self._complained:
             farm = self._label.farm
             log.error("%s is for farm %s, which cannot be noted: %s", self._place, farm, error)
+        self._complained = True
 
     def others(self) -> list[Outbox]:
         """Open those of other farms that hold something; delete those that hold nothing."""
@@ -146,13 +155,10 @@ class Outboxes:
         """Close those of other farms: what they hold waits for those."""
         labels = self._labels()
         for place, outbox in self._others.items():
-            log.warning(
-                "%d results for another server, %s, stay in the outbox: start worker.py for that "
-                "server to deliver them, wherever it is now; if it is gone for good, delete %s",
-                len(outbox.records()),
-                labels[place].name,
-                place,
-            )
+            if self.identity and labels[place].farm == self.identity:
+                _tell_left(outbox, place)
+            else:
+                _tell_kept(outbox, place, labels[place].name)
             outbox.close()
         self._others.clear()
 
@@ -173,6 +179,31 @@ class Outboxes:
 def _tell_move(server: str, before: str) -> None:
     if before not in ("", server):
         log.info("%s is the server that was called %s", server, before)
+
+
+def _tell_kept(outbox: Outbox, place: Path, server: str) -> None:
+    log.warning(
+        "%d results for another server, %s, stay in the outbox: start worker.py for that "
+        "server to deliver them, wherever it is now; if it is gone for good, delete %s",
+        len(outbox.records()),
+        server,
+        place,
+    )
+
+
+def _tell_left(outbox: Outbox, place: Path) -> None:
+    log.warning(
+        "%d results for this farm stay in %s, which could not be taken over: the next start of "
+        "worker.py tries it again",
+        len(outbox.records()),
+        place,
+    )
+
+
+def _last_at(server: str, kept: Mapping[Path, Label]) -> str:
+    """Return the farm that was last at a URL, by the newest note; nothing if none is known."""
+    here = [place for place, one in kept.items() if one.farm and one.server == server]
+    return kept[max(here, key=noted_at)].farm if here else ""
 
 
 def _earlier(kept: Mapping[Path, Label], label: Label) -> Path | None:
@@ -210,14 +241,22 @@ def _merge(source: Path, place: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
     found = Journal(source).found
     for path in source.glob("[0-9]*"):
-        # The same file under a second name: it needs no room, and what is there stays whole.
-        with contextlib.suppress(FileExistsError):
-            os.link(path, place / path.name)
+        _have_too(path, place / path.name)
     journal = Journal(place)
     journal.start([*journal.found, *found])
     journal.close()
     source.rename(gone)  # at once: half of it could be taken for somebody's
     shutil.rmtree(gone)
+
+
+def _have_too(path: Path, other: Path) -> None:
+    """Have a file under a second name, too; what is there already stays. Raises OSError."""
+    if other.exists():
+        return
+    try:
+        os.link(path, other)  # it needs no room
+    except OSError:  # a disk without hard links, or a file of another user
+        copy_file(path, other)
 
 
 def is_same(server: str, other: str) -> bool:
