@@ -126,15 +126,21 @@ class JobLogs:
         """Write output of a run that goes on, from `offset` of its output (None: what follows).
 
         What is there already is passed over; what would leave a gap is not written, and what the
-        disk does not take at the moment is not counted. Gives the number of bytes that have
-        arrived, and progress and local progress where they were told.
+        disk does not take at the moment is not counted; without an offset it is never sent again,
+        and is lost. Gives the number of bytes that have arrived, and progress and local progress
+        where they were told.
         """
         section = self._section(run)
         if section is None:
             return 0, None, None
         fresh = section.fresh(offset, data)
-        if not fresh or not self._write(run, section, section.text(offset, fresh)):
+        if not fresh:
             return section.size, None, None
+        text = section.text(offset, fresh)
+        if not self._write(run, section, text):
+            if offset is not None:
+                return section.size, None, None
+            section.lost += len(text)
         section.take(offset, fresh)
         return section.size, *section.meter.feed(fresh)
 

@@ -16,7 +16,21 @@ from random import Random
 import pytest
 
 from coalition.worker.outbox.outbox import Outbox, Record
-from tests.worker.outboxes import GB, KB, NO_BOUND, SMALL, begun, journal, killed, lines, opened
+from coalition.worker.outbox.spool import LAST_LINE, REST
+from tests.disks import fill, small_disk
+from tests.worker.outboxes import (
+    GB,
+    KB,
+    NO_BOUND,
+    SMALL,
+    begun,
+    ended,
+    journal,
+    killed,
+    lines,
+    opened,
+    reopened,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -202,44 +216,134 @@ def check_ends(folder: Path, sure: list[int]) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root can make a small disk")
-    if (made := subprocess.run(mount, capture_output=True, text=True)).returncode:
-        pytest.skip(f"no small disk can be made: {made.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "disk") as place:
+        yield place
 
 
-def fill(disk: Path) -> Path:
-    """Leave no room on a disk, in a file that may be deleted."""
-    full = disk / "full"
-    with full.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4 * KB)) == 4 * KB:
-                pass
-        except OSError:
-            pass
-    return full
+MISSING = re.compile(rb"^\* (\d+) bytes of output are missing here\n", re.MULTILINE)
+
+
+def beyond(stream: bytes, written: bytes) -> bytes:
+    """Check a stream in which a full disk has left out something; return what follows that."""
+    first, number, end = MISSING.split(stream)
+    before = written[: len(written) - int(number) - len(end)]
+    assert first in (before, before + b"\n")
+    assert written.endswith(end)
+    return end
+
+
+def on_a_full_disk(disk: Path, size: int = 200_000) -> tuple[Outbox, bytes]:
+    """An outbox with run 5, all that this has written, and the disk has become full before."""
+    outbox = begun(disk / "outbox")
+    outbox.append(5, lines(100_000))
+    outbox.flush()
+    fill(disk)
+    written = lines(size, 10_000)
+    for at in range(0, size, 7_000):
+        outbox.append(5, written[at : at + 7_000])
+    return outbox, lines(100_000) + written
 
 
 def test_a_full_disk_costs_output_but_not_the_worker(disk: Path) -> None:
+    outbox, written = on_a_full_disk(disk)
+    size = outbox.size(5)
+    assert outbox.append(5, b"more\n") == size < 110_000
+    (disk / "full").unlink()
+    outbox.append(5, b"after")
+    end = beyond(outbox.read(5, 0, GB), written + b"more\nafter")
+    assert len(end) == REST + len(b"after")
+
+
+def test_a_short_time_without_room_costs_nothing(disk: Path) -> None:
     outbox = begun(disk / "outbox")
-    before = lines(100_000)
-    outbox.append(5, before)
+    outbox.append(5, lines(100_000))
     full = fill(disk)
-    size = outbox.append(5, lines(20_000))
-    lost = 120_000 - size
-    assert lost > 15_000
-    assert outbox.append(5, b"lost") == size
+    for at in range(10_000, 10_500, 100):
+        outbox.append(5, lines(1_000, at))
     full.unlink()
     outbox.append(5, b"after")
-    assert outbox.read(5, 0, size) == (before + lines(20_000))[:size]
-    note = b"* %d bytes of output are missing here\nafter" % (lost + 4)
-    assert outbox.read(5, size, 1_000).removeprefix(b"\n") == note
+    assert ended(outbox) == lines(105_000) + b"after"
+
+
+def test_a_run_that_ends_on_a_full_disk_has_its_end_behind_a_line_about_what_is_missing(
+    disk: Path,
+) -> None:
+    outbox, written = on_a_full_disk(disk)
+    outbox.say(5, "over")
+    whole = ended(outbox)
+    assert len(beyond(whole, written + b"* over\n")) == REST
+    assert len(whole) == outbox.size(5) == outbox.backlog(5)
+    border = len(whole) - REST - 60
+    for offset in (0, 64 * KB - 5, *range(border, border + 100), len(whole) - 3):
+        assert outbox.read(5, offset, 100) == whole[offset : offset + 100]
+
+
+def test_what_a_full_disk_left_in_memory_is_written_with_the_end_of_the_run(disk: Path) -> None:
+    outbox, _ = on_a_full_disk(disk)
+    whole = ended(outbox)
+    outbox.flush()
+    with pytest.raises(OSError, match="No space left"):
+        outbox.sync()
+    (disk / "full").unlink()
+    outbox.flush()
+    outbox.sync()
+    outbox = killed(outbox, disk / "outbox")
+    assert (outbox.records()[0].code, outbox.read(5, 0, GB)) == (0, whole)
+    outbox = reopened(outbox, disk / "outbox-killed")  # from a journal that was written anew
+    assert outbox.read(5, 0, GB) == whole
+
+
+def test_a_run_whose_end_never_got_to_a_full_disk_is_one_that_was_cut_off(disk: Path) -> None:
+    outbox, _ = on_a_full_disk(disk)
+    whole = ended(outbox)
+    outbox.flush()
+    (disk / "full").unlink()
+    outbox = killed(outbox, disk / "outbox")
+    assert outbox.records()[0].code is None
+    assert whole.startswith(outbox.read(5, 0, GB)) and outbox.size(5) >= 100_000
+
+
+def test_a_full_disk_costs_a_log_that_is_too_long_no_more_than_its_middle(disk: Path) -> None:
+    outbox = begun(disk / "outbox", maxlog=1_000)
+    outbox.append(5, lines(500_000))
+    fill(disk)
+    outbox.append(5, lines(100_000, 50_000))
+    (disk / "full").unlink()
+    assert len(beyond(ended(outbox), lines(600_000))) == REST
+
+
+def test_the_line_about_what_is_missing_begins_at_the_left(disk: Path) -> None:
+    outbox = begun(disk / "outbox", 8 * SMALL)
+    outbox.append(5, b"half a line")
+    fill(disk)
+    outbox.append(5, b"x" * 9 * SMALL)  # more than the server's quota, too
+    assert len(beyond(ended(outbox), b"half a line" + b"x" * 9 * SMALL)) == REST
+
+
+def test_many_ends_that_a_full_disk_left_in_memory_take_little_of_it(disk: Path) -> None:
+    outbox = begun(disk / "outbox", KB * KB)
+    outbox.flush()
+    fill(disk)
+    written = lines(100_000)
+    tracemalloc.start()
+    for run in range(10, 500):
+        outbox.begin(Record(run), NO_BOUND)
+        outbox.append(run, written)
+        outbox.end(run, 0, False, 1.0, 2.0)
+        outbox.flush()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 6 * KB * KB
+    for run in range(10, 500):
+        assert len(beyond(outbox.read(run, 0, GB), written)) in (REST, LAST_LINE)
+
+
+def test_a_full_disk_is_told_of_once_for_a_run(
+    disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_a_full_disk(disk)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == "output of run 5 cannot be kept: [Errno 28] No space left on device"
 
 
 def test_short_output_and_ends_wait_for_the_disk(

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from coalition.worker.outbox import spool
 from coalition.worker.outbox.outbox import Outbox, Record
 
 LIMIT = 4096
-"""Two workers have 2048 bytes each; head, segment and ring are 512 bytes, a journal 256."""
+"""Two workers have 2048 bytes each; head, segment, ring and rest are 512 bytes, a journal 256."""
 
 PATTERN = b"".join(b"%05d," % n for n in range(20_000))
 """What every run writes: each piece tells its place, and there is no newline."""
 
-LEFT_OUT = re.compile(rb"\n?\* (\d+) bytes of output were left out here\n")
+LEFT_OUT = re.compile(
+    rb"(?:^|\n|(?<=\n))\* (\d+) bytes of output (?:were left out|are missing) here\n"
+)
+
+REFUSALS = st.sampled_from([0, 0, 1, 2, 3, 1_000_000])
 
 
 @dataclass
@@ -36,6 +45,7 @@ class Told:
 
 def check_output(stream: bytes, written: int) -> None:
     """The pieces of what was written follow each other, and the end is there."""
+    assert stream.count(b"*") == len(LEFT_OUT.findall(stream))
     first, *rest = LEFT_OUT.split(stream)
     assert PATTERN.startswith(first)
     at = len(first)
@@ -53,6 +63,9 @@ class AnyLife(RuleBasedStateMachine):
         self.lives = 0
         self.told: dict[int, Told] = {}
         self.durable: dict[str, int] = {}
+        self.refusals = 0  # writes of output that the disk does not take, from now on
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(spool, "FileIO", self.file)
         self.open(self.folder)
 
     @property
@@ -65,6 +78,19 @@ class AnyLife(RuleBasedStateMachine):
 
     def note_durable(self, files: str) -> None:
         self.durable |= {path.name: path.stat().st_size for path in self.folder.glob(files)}
+
+    def file(self, path: str, mode: str) -> FileIO:
+        """Open a file of output; of one that the disk refuses, it takes nothing."""
+        model = self
+
+        class File(FileIO):
+            def write(self, data: object) -> int:
+                if model.refusals:
+                    model.refusals -= 1
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return super().write(data)  # type: ignore[arg-type]
+
+        return File(path, mode)
 
     def some(self, data: st.DataObject, *, running: bool = False) -> int:
         return data.draw(st.sampled_from(self.running if running else self.live))
@@ -99,8 +125,13 @@ class AnyLife(RuleBasedStateMachine):
         assert size == self.outbox.size(run)
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), pieces=st.lists(st.integers(1, 600), min_size=2, max_size=8))
-    def flood(self, data: st.DataObject, pieces: list[int]) -> None:
+    @rule(
+        data=st.data(),
+        pieces=st.lists(st.integers(1, 600), min_size=2, max_size=8),
+        refusals=REFUSALS,
+    )
+    def flood(self, data: st.DataObject, pieces: list[int], refusals: int) -> None:
+        self.refusals = refusals
         run = self.some(data, running=True)
         told = self.told[run]
         for length in pieces:
@@ -118,8 +149,9 @@ class AnyLife(RuleBasedStateMachine):
         self.flush()
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data())
-    def end(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), refusals=REFUSALS)
+    def end(self, data: st.DataObject, refusals: int) -> None:
+        self.refusals = refusals
         run = self.some(data, running=True)
         told = self.told[run]
         assert self.outbox.end(run, run, False, 1.0, 2.0) == self.outbox.size(run)
@@ -158,6 +190,10 @@ class AnyLife(RuleBasedStateMachine):
         run = self.some(data)
         self.outbox.forget(run)
         self.told[run].forgotten = True
+
+    @rule(refusals=REFUSALS)
+    def fill_disk(self, refusals: int) -> None:
+        self.refusals = refusals
 
     @rule()
     def flush(self) -> None:
@@ -242,10 +278,12 @@ class AnyLife(RuleBasedStateMachine):
     @invariant()
     def the_disk_has_room(self) -> None:
         waiting = sum(self.outbox.backlog(run) for run in self.live)
-        assert waiting <= LIMIT + 600 * len(self.live)  # an end with its line
+        # An end and what waited for the disk, with their lines.
+        assert waiting <= LIMIT + 1_200 * len(self.live)
 
     def teardown(self) -> None:
         self.outbox.close()
+        self.patch.undo()
         self.place.cleanup()
 
 

@@ -64,6 +64,13 @@ class Output(msgspec.Struct, array_like=True, tag="output", gc=False):
     data: bytes
 
 
+class Rest(msgspec.Struct, array_like=True, tag="rest", gc=False):
+    """A run is over, and its output ends with what the disk had not taken before."""
+
+    run: int
+    data: bytes
+
+
 class Ended(msgspec.Struct, array_like=True, tag="ended", gc=False):
     """A run is over; `size` is that of all of its output."""
 
@@ -81,7 +88,7 @@ class Forgotten(msgspec.Struct, array_like=True, tag="forgotten", gc=False):
     run: int
 
 
-Entry = Fresh | Ready | Begun | Running | Output | Ended | Forgotten
+Entry = Fresh | Ready | Begun | Running | Output | Rest | Ended | Forgotten
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Entry])

@@ -1,7 +1,7 @@
 """What the server has not acknowledged yet, in a folder: it survives a crash of the node.
 
 What happens to a run, and short output, stands in the journal, which all runs share; longer output
-has files of its own, `<run>.<offset>`.
+has files of its own, `<run>.<offset>`, as far as the disk takes them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from coalition.worker.outbox.disk import sync_file, sync_folder
-from coalition.worker.outbox.entries import Begun, Ended, Entry, Forgotten, Output, Running
+from coalition.worker.outbox.entries import Begun, Ended, Entry, Forgotten, Output, Rest, Running
 from coalition.worker.outbox.journal import LONG, Journal
 from coalition.worker.outbox.spool import Space
 from coalition.worker.outbox.stream import Stream
@@ -134,7 +134,7 @@ class Outbox:
     # --- its output --------------------------------------------------------------------------
 
     def append(self, run: int, output: bytes) -> int:
-        """Add to a run's output; return its size. What a full disk does not take is left out."""
+        """Add to a run's output; return its size. The disk may be full: see Stream."""
         stream = self._streams.get(run)
         if stream is None:
             return 0
@@ -230,6 +230,8 @@ class Outbox:
                     record.pid, record.started = pid, started
                 case Output(run, data):
                     self._streams[run].head += data
+                case Rest(run, data):
+                    self._streams[run].rest = data
                 case Ended(run, code, again, seconds, ended_at, size):
                     record = self._kept[run]
                     record.code, record.again = code, again
@@ -261,6 +263,8 @@ class Outbox:
                 yield Running(run, record.pid, record.started)
             if stream.head:
                 yield Output(run, bytes(stream.head))
+            if stream.rest:
+                yield Rest(run, stream.rest)
             if record.code is not None:
                 yield Ended(
                     run, record.code, record.again, record.seconds, record.ended_at, stream.size

@@ -22,6 +22,12 @@ HEAD = 64 * 1024
 MEMORY = 16 * 1024 * 1024
 """Bytes of output that are kept in memory, of all runs together."""
 
+REST = 8 * 1024
+"""Bytes of a run's output that wait in memory, from the end, while the disk takes nothing."""
+
+LAST_LINE = 256
+"""Bytes of them that every run may have, even when the memory for output is used up."""
+
 LOST = b"* bytes were lost here\n"
 """What stands, filled up with blanks, for output that is no longer there."""
 
@@ -45,6 +51,7 @@ class Space:
     ring: int
     head: int
     memory: int
+    rest: int
     in_memory: int = 0
     on_disk: int = 0
     unacknowledged: int = 0
@@ -57,7 +64,13 @@ class Space:
         quota = limit // max(1, workers)
         part = max(1, quota // 4)
         return cls(
-            limit, quota, min(SEGMENT, part), min(RING, part), min(HEAD, part), min(MEMORY, limit)
+            limit,
+            quota,
+            segment=min(SEGMENT, part),
+            ring=min(RING, part),
+            head=min(HEAD, part),
+            memory=min(MEMORY, limit),
+            rest=min(REST, part),
         )
 
     def remove_some(self, number: int = AT_ONCE) -> None:

@@ -1,19 +1,21 @@
 """The output of one run as the server is to have it: contiguous bytes from 0.
 
 It begins in memory and in the journal; what is too much for them goes to a spool. Of what is too
-much for the server or the disk, the end is kept in a ring, until it is added behind a line that
-says how much was left out.
+much for the server, the end is kept in a ring, until it is added behind a line that says how much
+was left out. Of what the disk does not take, the end waits in memory in the same way; if the run
+ends before, that goes to the journal, which waits for the disk.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 from coalition.worker.outbox.disk import remove
-from coalition.worker.outbox.entries import Output
+from coalition.worker.outbox.entries import Output, Rest
 from coalition.worker.outbox.journal import Journal
-from coalition.worker.outbox.spool import Space, Spool
+from coalition.worker.outbox.spool import LAST_LINE, Space, Spool
 from coalition.worker.shortage import Shortage
 
 log = logging.getLogger(__name__)
@@ -28,17 +30,25 @@ class Stream:
         self.maxlog = maxlog
         self.acknowledged = 0
         self.head = bytearray()
+        self.rest = b""
+        """What the disk had not taken when the run ended: it comes last."""
         self._stem = f"{folder}{os.sep}{run}"
         self._space = space
         self._journal = journal
         self._spool: Spool | None = None
         self._ring: Spool | None = None
-        self._lost = 0
+        self._lost = 0  # bytes that were dropped, before those that wait
+        self._waiting = bytearray()  # the end of what the disk has not taken yet
+        self._refused = False  # the node's log says so
         self._counted = 0
 
     @property
     def size(self) -> int:
         """How many bytes the server may have."""
+        return self._stored + len(self.rest)
+
+    @property
+    def _stored(self) -> int:
         return len(self.head) if self._spool is None else self._spool.end
 
     @property
@@ -49,10 +59,11 @@ class Stream:
     # --- an earlier life ---------------------------------------------------------------------
 
     def found(self, size: int, spool: dict[int, int], ring: dict[int, int]) -> None:
-        """Take over the head and files, as offset -> length; what they lack of `size` is lost."""
-        self._space.in_memory += len(self.head)
-        if spool or size > self.size:
-            self._spool = self._new_spool(max(size, self.size))
+        """Take over head, rest, and files as offset -> length; what they lack of `size` is lost."""
+        self._space.in_memory += len(self.head) + len(self.rest)
+        stored = max(size - len(self.rest), self._stored)
+        if spool or stored > self._stored:
+            self._spool = self._new_spool(stored)
             self._spool.found(spool)
         if ring:
             self._ring = self._new_ring()
@@ -62,13 +73,11 @@ class Stream:
     # --- output ------------------------------------------------------------------------------
 
     def append(self, output: bytes) -> None:
-        """Add what a run has written; what a full disk does not take is counted."""
+        """Add what a run has written; of what a full disk does not take, the end waits."""
         if self._ring is not None and self._may_go_on():
             self._seal(self._ring)
-        if self._lost and not self._tell_loss():
-            self._lost += len(output)
-        else:
-            self._take(output)
+        self._try_again()
+        self._take(output)
         self._count()
 
     def say(self, text: str) -> None:
@@ -85,10 +94,10 @@ class Stream:
 
     def finish(self) -> list[str]:
         """Note that the run writes no more; return the files that are to be made durable."""
-        if self._lost:
-            self._tell_loss()
+        self._try_again()
         if self._ring is not None:
             self._seal(self._ring)
+        self._keep_rest()
         self._count()
         self.close()
         return self.paths()
@@ -106,9 +115,12 @@ class Stream:
     def read(self, offset: int, length: int) -> bytes:
         """Return a piece, less than `length` when there is not so much. Raises Shortage."""
         piece = bytes(self.head[offset : offset + length])
-        if self._spool is None or len(piece) == length:
-            return piece
-        return piece + self._spool.read(offset + len(piece), length - len(piece))
+        if self._spool is not None and len(piece) < length:
+            piece += self._spool.read(offset + len(piece), length - len(piece))
+        if self.rest and len(piece) < length:
+            at = offset + len(piece) - self._stored
+            piece += self.rest[at : at + length - len(piece)]
+        return piece
 
     def trim(self) -> None:
         """Delete what the server has, as far as it makes whole files."""
@@ -120,7 +132,7 @@ class Stream:
         for spool in (self._spool, self._ring):
             if spool is not None:
                 self._space.doomed.update(dict.fromkeys(spool.remove()))
-        self._space.in_memory -= len(self.head)
+        self._space.in_memory -= len(self.head) + len(self.rest) + len(self._waiting)
         self._space.unacknowledged -= self._counted
 
     def _count(self) -> None:
@@ -135,26 +147,77 @@ class Stream:
         return b"\n" + line if self._is_in_a_line() else line
 
     def _is_in_a_line(self) -> bool:
-        last = self._ring or self._spool
-        if last is None:
-            return len(self.head) > 0 and not self.head.endswith(b"\n")
+        if self._waiting:
+            return not self._waiting.endswith(b"\n")
+        ring = self._ring
         try:
-            return last.end > 0 and last.read(last.end - 1, 1) != b"\n"
+            if ring is not None and ring.end:
+                last = ring.read(ring.end - 1, 1)
+            else:
+                last = self.read(max(0, self._stored - 1), 1)
         except Shortage:
             return True  # one empty line too many does no harm
+        return last not in (b"", b"\n")
 
-    def _tell_loss(self) -> bool:
-        """Say how much is missing, if there is room for that; return whether it is said."""
-        lost, self._lost = self._lost, 0
-        self._take(self._line(f"{lost} bytes of output are missing here"))
-        if self._lost:
-            self._lost = lost
-        return not self._lost
+    def _tell(self, number: int, what: str, add: Callable[[bytes], None]) -> None:
+        """Say that bytes are not here; if that has to wait, count them with what waits."""
+        if not self._waits():
+            add(self._line(f"{number} bytes of output {what} here"))
+            if not self._waits():
+                return
+            self._taken_out()  # some of the line
+        lost, waiting = self._taken_out()
+        self._lost = lost + len(waiting) + number
 
-    def _lose(self, number: int, error: OSError) -> None:
-        if not self._lost:
+    # --- what the disk does not take ---------------------------------------------------------
+
+    def _waits(self) -> bool:
+        return bool(self._lost or self._waiting)
+
+    def _wait(self, output: bytes) -> None:
+        """Keep the end of what the disk has not taken, and count the rest."""
+        space, before = self._space, len(self._waiting)
+        free = space.memory - space.in_memory + before
+        bound = min(space.rest, max(LAST_LINE, free))
+        self._waiting += output
+        over = max(0, len(self._waiting) - bound)
+        del self._waiting[:over]
+        self._lost += over
+        space.in_memory += len(self._waiting) - before
+
+    def _taken_out(self) -> tuple[int, bytes]:
+        """Return the number of bytes that were dropped and those that waited; none wait now."""
+        lost, waiting = self._lost, bytes(self._waiting)
+        self._lost = 0
+        self._waiting.clear()
+        self._space.in_memory -= len(waiting)
+        return lost, waiting
+
+    def _try_again(self) -> None:
+        # What follows a ring waits for its place in the stream: in a ring that goes round, the line
+        # about what is missing would be left out.
+        if self._waits() and self._ring is None:
+            self._put_back(*self._taken_out(), self._store)
+            self._refused = self._waits()
+
+    def _put_back(self, lost: int, waiting: bytes, add: Callable[[bytes], None]) -> None:
+        if lost:
+            self._tell(lost, "are missing", add)
+        add(waiting)
+
+    def _keep_rest(self) -> None:
+        """Have what still waits written by the journal, together with the end of the run."""
+        if self._waits():
+            rest = bytearray()
+            self._put_back(*self._taken_out(), rest.extend)
+            self.rest = bytes(rest)
+            self._space.in_memory += len(self.rest)
+            self._journal.add(Rest(self.run, self.rest))
+
+    def _note(self, error: OSError) -> None:
+        if not self._refused:
             log.error("output of run %d cannot be kept: %s", self.run, error)
-        self._lost += number
+        self._refused = True
 
     # --- where it goes -----------------------------------------------------------------------
 
@@ -174,11 +237,13 @@ class Stream:
         return max(0, min(self.maxlog - size, quota, space.limit - space.unacknowledged))
 
     def _store(self, output: bytes) -> None:
-        before = self.size
+        before = self._stored
         try:
-            self._write(output)
+            if not self._waits():
+                self._write(output)
         except OSError as error:
-            self._lose(len(output) - (self.size - before), error)
+            self._note(error)
+        self._wait(output[self._stored - before :])
 
     def _write(self, output: bytes) -> None:
         space, size = self._space, len(output)
@@ -205,9 +270,11 @@ class Stream:
         ring = self._ring = self._ring or self._new_ring()
         before = ring.end
         try:
-            ring.append(output)
+            if not self._waits():
+                ring.append(output)
         except OSError as error:
-            self._lose(len(output) - (ring.end - before), error)
+            self._note(error)
+        self._wait(output[ring.end - before :])
         ring.drop(ring.end - self._space.ring)
 
     def _may_go_on(self) -> bool:
@@ -220,7 +287,8 @@ class Stream:
         )
 
     def _seal(self, ring: Spool) -> None:
-        """Add the ring to the stream."""
+        """Add the ring to the stream, and behind it what waits."""
+        lost, waiting = self._taken_out()
         left_out = max(ring.start, ring.end - self._space.ring)
         try:
             tail = ring.read(left_out, ring.end - left_out)
@@ -232,5 +300,6 @@ class Stream:
             remove(path)
         self._ring = None
         if left_out:
-            self._store(self._line(f"{left_out} bytes of output were left out here"))
+            self._tell(left_out, "were left out", self._store)
         self._store(tail)
+        self._put_back(lost, waiting, self._store)
