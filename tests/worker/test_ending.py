@@ -27,7 +27,7 @@ from tests.worker.commands import (
     starter,
     with_commands,
 )
-from tests.worker.real import running_with
+from tests.worker.real import eventually, running_with
 
 DAEMON = (
     "import os, time\n"
@@ -40,6 +40,14 @@ DAEMON = (
     "time.sleep({seconds})"
 )
 """A program that leaves a process without session, parent and environment of its own behind."""
+
+
+STOPPED = "echo up; kill -STOP $$; while :; do sleep 0.05; done # 7211.5"
+"""A job that stops itself."""
+
+
+def is_stopped() -> bool:
+    return [one.status() for one in running_with("# 7211.5")] == [psutil.STATUS_STOPPED]
 
 
 @pytest.fixture(params=["control group", "subreaper", "mark"])
@@ -160,14 +168,29 @@ def test_a_job_may_tidy_up_when_it_is_ended(tmp_path: Path) -> None:
     assert (tmp_path / "tidy").exists()
 
 
-def test_a_stopped_job_ends_too() -> None:
+@pytest.mark.usefixtures("means")
+def test_a_stopped_job_may_tidy_up_too() -> None:
     async def work(commands: Commands) -> int:
-        number = commands.start("echo up; kill -STOP $$; echo no")
+        number = commands.start(f"trap 'exit 9' TERM; {STOPPED}")
         await commands.wrote(number, b"up")
-        commands.processes.end(number, 0.2)
+        eventually(is_stopped)
+        commands.processes.end(number, 3600)
         return await commands.ended(number)
 
-    assert with_commands(work) == -signal.SIGKILL
+    assert with_commands(work) == 9
+
+
+@pytest.mark.usefixtures("means")
+def test_a_stopped_job_whose_keeper_is_killed_may_tidy_up_too(tmp_path: Path) -> None:
+    async def work(commands: Commands) -> None:
+        number = commands.start(f"trap 'touch tidy; exit' TERM; {STOPPED}", dir=str(tmp_path))
+        await commands.event("began", number)
+        eventually(is_stopped)
+        commands.keepers()[0].kill()
+        await commands.event("killed", number)
+        assert (tmp_path / "tidy").exists()
+
+    with_commands(work)
 
 
 @pytest.mark.usefixtures("means")
@@ -251,7 +274,7 @@ def test_an_exclusive_run_ends_itself_when_its_lease_is_over() -> None:
 
 def test_what_an_exclusive_run_left_behind_is_gone_with_its_lease_too() -> None:
     async def work(commands: Commands) -> None:
-        text = "(trap '' TERM; echo up; while :; do sleep 0.05; done) &"
+        text = "trap '' TERM; (echo up; while :; do sleep 0.05; done) &"
         number = commands.start(text, lease=boottime() + 60)
         await commands.wrote(number, b"up")
         began = boottime()

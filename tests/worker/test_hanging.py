@@ -26,9 +26,33 @@ DEAF = "trap 'echo asked' TERM; echo up; while :; do sleep 0.05; done # {0}"
 """A job that does not end when it is asked to, and says so."""
 
 
+@pytest.fixture
+def able_to_hang(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have keepers that a signal makes hang, and no other can help them out of it."""
+    first = "keeper.starting._nothing = lambda *_: __import__('time').sleep(3600)"
+    monkeypatch.setattr(line, "PROGRAM", keeper_program(tmp_path, first))
+
+
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have keepers that have nothing but runs looked after every moment."""
+    for module in (slot, posix):
+        monkeypatch.setattr(module, "RUNNING_LOOK", 0.2)
+
+
+def kinds(commands: Commands) -> list[str]:
+    return [event[0] for event in commands.events]
+
+
+def hang(commands: Commands) -> None:
+    """Make the only keeper hang."""
+    (keeper,) = commands.keepers()
+    keeper.send_signal(signal.SIGHUP)
+
+
 # --- that hang -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("able_to_hang")
 def test_a_run_ends_although_its_keeper_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slot, "ENDING_LOOK", 0.2)
 
@@ -36,17 +60,18 @@ def test_a_run_ends_although_its_keeper_hangs(monkeypatch: pytest.MonkeyPatch) -
         number = commands.start(HIDDEN.format("7401.5"))
         waits = commands.start("true")
         await commands.event("began", number)
-        (keeper,) = commands.keepers()
-        keeper.suspend()
+        hang(commands)
         commands.processes.end(number)
         await commands.event("lost", number)
         assert running_with("7401.5") == []
         await commands.event("dropped", waits)
+        assert kinds(commands) == ["began", "lost", "dropped"]
         assert await commands.ended(commands.start("exit 4")) == 4
 
     with_commands(work)
 
 
+@pytest.mark.usefixtures("able_to_hang")
 def test_a_keeper_that_hangs_later_is_noticed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slot, "ENDING_LOOK", 0.2)
 
@@ -55,28 +80,61 @@ def test_a_keeper_that_hangs_later_is_noticed_too(monkeypatch: pytest.MonkeyPatc
         await commands.event("began", number)
         commands.processes.end(number, 3600)
         await commands.wrote(number, b"asked")
-        (keeper,) = commands.keepers()
-        keeper.suspend()
+        hang(commands)
         await commands.event("lost", number)
         assert running_with("# 7402.5") == []
 
     with_commands(work)
 
 
+@pytest.mark.usefixtures("able_to_hang")
 def test_an_exclusive_run_whose_keeper_hangs_is_over_before_another_node_may_have_it() -> None:
     async def work(commands: Commands) -> None:
         # It does not even write, which nobody reads any more.
         text = "trap '' TERM; echo up; while :; do sleep 0.05; done # 7403.5"
         number = commands.start(text, lease=boottime() + 60)
         await commands.event("began", number)
-        (keeper,) = commands.keepers()
-        keeper.suspend()
+        hang(commands)
         over = boottime() + 0.2
         commands.processes.lease(over)
         await commands.event("lost", number)
         assert over < boottime() < over + MARGIN / 2
         assert running_with("# 7403.5") == []
         assert await commands.ended(commands.start("exit 4")) == 4
+
+    with_commands(work)
+
+
+@pytest.mark.usefixtures("able_to_hang")
+def test_a_run_can_be_taken_back_although_its_keeper_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slot, "ENDING_LOOK", 0.2)
+
+    async def work(commands: Commands) -> None:
+        number = commands.start("sleep 7406.5")
+        waits = commands.start("true")
+        await commands.event("began", number)
+        hang(commands)
+        commands.processes.drop(waits)
+        await commands.event("dropped", waits)
+        assert running_with("7406.5") == []
+        assert kinds(commands) == ["began", "lost", "dropped"]
+
+    with_commands(work)
+
+
+@pytest.mark.usefixtures("able_to_hang")
+def test_a_keeper_that_only_has_runs_is_looked_after_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_often(monkeypatch)
+
+    async def work(commands: Commands) -> None:
+        await commands.ended(commands.start("true"))
+        number = commands.start("sleep 7407.5")
+        await commands.event("began", number)
+        hang(commands)
+        await commands.event("lost", number)
+        assert running_with("7407.5") == []
 
     with_commands(work)
 
@@ -130,6 +188,36 @@ def test_a_keeper_is_not_killed_while_a_run_takes_long_to_end(
         assert await commands.ended(number) == -signal.SIGKILL
         assert await commands.ended(commands.start("exit 4")) == 4
         assert commands.keepers() == before
+
+    with_commands(work)
+
+
+def test_a_job_that_stops_its_keeper_ends_and_so_does_what_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look_often(monkeypatch)
+
+    async def work(commands: Commands) -> None:
+        await commands.ended(commands.start("true"))
+        before = commands.keepers()
+        runs = [commands.start("kill -STOP $PPID; exit 5"), commands.start("exit 4")]
+        assert [await commands.ended(number) for number in runs] == [5, 4]
+        assert commands.keepers() == before
+
+    with_commands(work)
+
+
+def test_a_keeper_without_runs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_often(monkeypatch)
+
+    async def work(commands: Commands) -> None:
+        await commands.ended(commands.start("true"))
+        (keeper,) = commands.keepers()
+        await commands.ended(commands.start("sleep 0.5", "other"))
+        keeper.suspend()
+        await commands.ended(commands.start("sleep 0.5", "other"))
+        assert keeper.status() == psutil.STATUS_STOPPED
+        keeper.resume()
 
     with_commands(work)
 

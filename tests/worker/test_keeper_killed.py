@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from coalition import wire
@@ -31,6 +32,13 @@ def kinds(commands: Commands, *runs: int) -> list[str]:
     """Say what has become of runs, in this order, beside that they had begun."""
     told = [event for event in commands.events if event[0] != "began"]
     return [kind for run in runs for kind, *_ in [event for event in told if event[1] == run]]
+
+
+def resting_now(keeper: psutil.Process) -> bool:
+    """Say whether a keeper waits and has no command, or is dead."""
+    if keeper.status() == psutil.STATUS_ZOMBIE:
+        return True
+    return not keeper.children() and keeper.status() == psutil.STATUS_SLEEPING
 
 
 def given(slot: Slot, run: int, lease: float | None = None) -> None:
@@ -92,6 +100,57 @@ def test_a_job_that_has_written_something_has_begun(
         assert kinds(commands, number, behind) == ["killed", "dropped"]
 
     with_commands(work)
+
+
+def test_a_job_that_wrote_and_has_ended_is_never_taken_for_the_one_that_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = "keeper.keeping.ANNOUNCED = keeper.keeping.HOLD = 3600"
+    monkeypatch.setattr(line, "PROGRAM", keeper_program(tmp_path, first))
+    os.mkfifo(tmp_path / "fifo")
+
+    async def work(commands: Commands) -> None:
+        before = commands.start("echo up; read x < fifo", dir=str(tmp_path))
+        number = commands.start(KILL)
+        await commands.wrote(before, b"up")
+        (tmp_path / "fifo").write_text("\n")
+        await commands.until(lambda: commands.events and commands.events[-1][1] == number)
+        assert kinds(commands, before, number) == ["ended", "killed"]
+
+    with_commands(work)
+
+
+def test_the_next_job_does_not_begin_before_worker_py_has_the_end_of_one_that_wrote(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = "keeper.keeping.LIMIT = 2**30"
+    monkeypatch.setattr(line, "PROGRAM", keeper_program(tmp_path, first))
+
+    async def work(commands: Commands) -> None:
+        await commands.ended(commands.start("true"))
+        (keeper,) = commands.keepers()
+        before = commands.start("head -c 3000000 /dev/zero; touch over", dir=str(tmp_path))
+        number = commands.start(KILL)
+        eventually((tmp_path / "over").exists)  # nothing is read here meanwhile
+        eventually(lambda: resting_now(keeper))
+        await commands.event("killed", number)
+        assert kinds(commands, before, number) == ["ended", "killed"]
+
+    with_commands(work)
+
+
+@pytest.mark.parametrize("known_before", [True, False])
+def test_for_a_run_that_has_begun_no_drop_is_owed(known_before: bool) -> None:
+    one = Slot("node", "")
+    given(one, 1)
+    given(one, 2)
+    if known_before:
+        one.on_began(1)
+    one.tell(("drop", 1))
+    one.on_began(1)
+    assert not one.owes
+    one.tell(("drop", 2))
+    assert one.owes
 
 
 def test_a_run_alone_with_its_keeper_counts_though_that_has_said_nothing() -> None:
@@ -192,20 +251,6 @@ def test_after_a_while_a_keeper_is_given_all_its_runs_again(
     assert said(one) == [(run, None) for run in (2, 3, 4, 5)]
 
 
-def test_a_keeper_that_hung_says_nothing_about_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slot, "ENDING_LOOK", 0.2)
-
-    async def work(commands: Commands) -> None:
-        number = commands.start("sleep 7803.5")
-        await commands.event("began", number)
-        commands.keepers()[0].suspend()
-        commands.processes.end(number)
-        await commands.event("lost", number)
-        assert kinds(commands, number) == ["lost"]
-
-    with_commands(work)
-
-
 # --- what the server is told ---------------------------------------------------------------------
 
 
@@ -247,6 +292,7 @@ def test_the_log_of_such_a_job_says_what_happened_and_its_directory_is_gone(
         eventually(lambda: not node.outbox)
         assert node.leave() == 0
     assert server.logs[7].startswith(b"* ERROR: The worker's keeper was killed while this ran")
+    assert b"The last of its output may be missing.\n" in server.logs[7]
 
 
 def test_the_log_of_such_a_job_names_what_could_not_be_ended(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from coalition.worker.command.command import Mark
 from coalition.worker.command.owner import Owner
+from coalition.worker.process import line
 from coalition.worker.process.cgroup import Cgroups
 from coalition.worker.process.keeper.keeping import LIMIT
 from coalition.worker.process.line import outlast
@@ -20,6 +21,7 @@ from tests.worker.commands import (
     SERVER,
     Commands,
     gone,
+    keeper_program,
     needs_cgroups,
     needs_root,
     refusal,
@@ -174,6 +176,19 @@ def test_closing_ends_everything_and_tells_it() -> None:
     with_commands(work)
 
 
+def test_no_signal_that_a_job_can_mean_for_others_ends_or_stops_its_keeper() -> None:
+    harmless = "HUP INT QUIT ABRT USR1 USR2 PIPE ALRM TERM XCPU XFSZ VTALRM PROF IO TSTP TTIN RTMIN"
+
+    async def work(commands: Commands) -> None:
+        number = commands.start(f"for name in {harmless}; do kill -$name $PPID; done; exit 3")
+        assert await commands.ended(number) == 3
+        before = commands.keepers()
+        assert await commands.ended(commands.start("exit 4")) == 4
+        assert commands.keepers() == before
+
+    with_commands(work)
+
+
 # --- floods --------------------------------------------------------------------------------------
 
 
@@ -292,6 +307,23 @@ def test_a_directory_that_its_user_may_not_enter_is_an_error(tmp_path: Path) -> 
     assert str(error) == f"cannot go to the directory {tmp_path}/closed: Permission denied"
     # The keeper itself has its rights again.
     assert run("true", dir=str(tmp_path / "closed")) == (0, b"")
+
+
+@needs_root
+def test_a_job_of_a_user_that_ends_before_its_keeper_listens_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nobody = Owner("nobody", 65534, 65534, (65534,), "/", "/bin/sh")
+    late = """import subprocess
+keeper.ending.FIRST = 3600
+begin = subprocess.Popen
+def begin_and_wait(*arguments, **more):
+    process = begin(*arguments, **more)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    return process
+subprocess.Popen = begin_and_wait"""
+    monkeypatch.setattr(line, "PROGRAM", keeper_program(tmp_path, late))
+    assert run("exit 3", user=nobody) == (3, b"")
 
 
 @needs_root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -34,8 +35,8 @@ CHUNK = 256 * 1024
 """Bytes read at once: what a socket holds, as a rule."""
 
 SILENCES = 2
-"""Looks in a row that find a keeper silent until it is taken for one that hangs: in the time before
-the first one the computer may have slept, or this process have been stopped."""
+"""Questions in a row without an answer until a keeper is taken for one that hangs: while it had the
+first one, the computer may have slept, or this process have been stopped."""
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Line:
         self._look: DelayedCall | None = None
         self._pause = 0.0
         self._silences = 0
+        """Questions since it has said something."""
         self._questions = 0
         self.given_up = False
         """Whether the keeper hung, and was killed for that."""
@@ -103,11 +105,14 @@ class Line:
     def expect(self, pause: float) -> None:
         """Ask the keeper every `pause` seconds whether it is there, and kill one that hangs.
 
-        It is always there within milliseconds, whatever its command does.
+        It is always there within milliseconds, whatever its command does, but for one that stops
+        it: then it goes on after its first silence.
         """
-        if self._look is None or pause < self._pause:
+        sooner = self._look is None or pause < self._pause
+        self._pause = pause
+        if sooner:
             self.relax()
-            self._pause, self._silences = pause, 0
+            self._silences = 0
             self._ask()
 
     def relax(self) -> None:
@@ -119,12 +124,14 @@ class Line:
     def _ask(self) -> None:
         self._look = self._reactor.callLater(self._pause, self._judge)
         self._questions += 1
+        self._silences += 1
         self.say([("ask", self._questions)])
 
     def _judge(self) -> None:
         self._look = None
-        self._silences += 1
         if self._silences < SILENCES:
+            if self._silences and sys.platform != "win32":
+                self.process.send_signal(signal.SIGCONT)
             self._ask()
             return
         log.error("the keeper with process %d hangs", self.process.pid)

@@ -19,7 +19,7 @@ from coalition.worker.process.keeper.unended import FORCED, unended
 from coalition.worker.process.line import Line, outlast
 from coalition.worker.process.plain import encoded, mark_of, plain
 from coalition.worker.process.remains import Remains
-from coalition.worker.process.slot import Slot
+from coalition.worker.process.slot import RUNNING_LOOK, Slot
 from coalition.worker.process.tree import GRACE, Tree, start_time
 from coalition.worker.process.watch import Watcher, explained
 from coalition.worker.reactor import Reactor, in_background, sleep
@@ -69,7 +69,7 @@ class Processes:
         self._slots: dict[str, Slot] = {}
         self._slot_of: dict[int, Slot] = {}
         self._changed: set[Slot] = set()
-        self._lease_look: DelayedCall | None = None
+        self._look: DelayedCall | None = None
         self._closing = False
         self._searches = 0
         self._told: dict[str, Callable[..., None]] = {
@@ -108,7 +108,7 @@ class Processes:
         self._slot_of[run] = slot
         self._changed.add(slot)
         if lease is not None:
-            self._look_at_leases()
+            self._look_at_keepers()
 
     def send(self) -> None:
         """Have all that was asked for done now, and not at the reactor's next turn."""
@@ -119,7 +119,6 @@ class Processes:
     def end(self, run: int, grace: float = GRACE) -> None:
         """End a run and all it started, by force after `grace` seconds; drop it if it waits."""
         if slot := self._slot_of.get(run):
-            slot.ending.add(run)
             self._tell(slot, ("end", run, grace))
 
     def drop(self, run: int) -> None:
@@ -140,7 +139,7 @@ class Processes:
             if slot.runs:
                 slot.extend(deadline)
                 self._tell(slot, ("lease", deadline))
-        self._look_at_leases()
+        self._look_at_keepers()
 
     async def end_leftover(self, pid: int, started: float, mark: Mark) -> list[str]:
         """End what an earlier life of this node left running; say what cannot be ended.
@@ -170,18 +169,18 @@ class Processes:
         while what() and self._reactor.seconds() < deadline:
             await sleep(self._reactor, LOOK)
 
-    def _look_at_leases(self) -> None:
-        """See which leases are over, now and when that is due again."""
-        if self._lease_look is not None and self._lease_look.active():
-            self._lease_look.cancel()
-        leases: list[float] = []
+    def _look_at_keepers(self) -> None:
+        """See what keepers owe, and which leases are over, now and when that is due again."""
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        pause = RUNNING_LOOK
         for slot in self._slots.values():
             slot.expect()
-            leases += slot.leases.values()
-        if leases and not self._closing:
-            left = min(leases) - boottime()
-            pause = min(LEASE_WAIT, left) if left > 0 else LEASE_WAIT
-            self._lease_look = self._reactor.callLater(pause, self._look_at_leases)
+            for lease in slot.leases.values():
+                left = lease - boottime()
+                pause = min(pause, LEASE_WAIT, left if left > 0 else LEASE_WAIT)
+        if not self._closing:
+            self._look = self._reactor.callLater(pause, self._look_at_keepers)
 
     # --- keepers -----------------------------------------------------------------------------
 
@@ -205,6 +204,8 @@ class Processes:
                 on_closed=partial(self._on_closed, slot),
             )
             slot.line.say([("environment", encoded(self._environ))])
+            if self._look is None:
+                self._look_at_keepers()
         return slot.line
 
     def _say(self, run: int, kind: str, *more: object) -> None:
@@ -226,7 +227,7 @@ class Processes:
         except OSError as error:
             reason = f"this computer can start nothing at the moment: {error.strerror}"
             self._reactor.callLater(0, self._fail, self._forget(slot), Shortage(reason))
-        if slot.ending or slot.leases:
+        if slot.owes:
             slot.expect()
 
     def _on_messages(self, slot: Slot, messages: list[Message]) -> None:
@@ -244,11 +245,11 @@ class Processes:
         slot.expect()
 
     def _on_began(self, slot: Slot, run: int, pid: int) -> None:
-        slot.began = run
+        slot.on_began(run)
         self._watcher.on_began(run, pid, start_time(pid))
 
     def _on_output(self, slot: Slot, run: int, output: bytes) -> None:
-        slot.began = run
+        slot.on_began(run)
         self._watcher.on_output(run, output)
 
     def _on_ended(

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from coalition.worker.process.keeper.messages import Message
 
 STARTING_LOOK = 30.0
+RUNNING_LOOK = 30.0
 ENDING_LOOK = 2.5
-"""Seconds between two looks at a keeper that starts, as from a slow disk, and at one that has to
-end a run; see `Line.expect`."""
+"""Seconds between two looks at a keeper that starts, as from a slow disk, at one that only has
+runs, and at one that has to end or drop a run; see `Line.expect`."""
 
 LAPSED_LOOK = 0.5
 """The same when a lease is over. The second look comes when the keeper should have used force: half
@@ -47,6 +48,8 @@ class Slot:
         """The run of which the keeper has said that it runs, or what it writes."""
         self.ending: set[int] = set()
         """The runs that are to end."""
+        self.dropping: set[int] = set()
+        """The runs that are to be dropped, unless they have begun."""
         self.leases: dict[int, float] = {}
         """Until when exclusive runs may go on, by `boottime`."""
         self.unsaid: list[Message] = []
@@ -64,6 +67,10 @@ class Slot:
     def tell(self, message: Message) -> None:
         """Have the keeper told something that is no start."""
         kind, what = message[:2]
+        if kind == "end":
+            self.ending.add(what)
+        elif kind == "drop" and what != self.began:
+            self.dropping.add(what)
         if kind in ("drop", "end") and what in self._behind:
             self._hand_over(what)  # together with this, so it is dropped and never begun
         self.unsaid.append(message)
@@ -79,15 +86,21 @@ class Slot:
         told = self._behind.pop(run)
         self.unsaid.append(("start", run, *told, self.leases.get(run)))
 
+    def on_began(self, run: int) -> None:
+        """Note that a run is the one that runs; so it is not dropped, and nobody says more."""
+        self.began = run
+        self.dropping.discard(run)
+
     def done(self, run: int) -> Command:
         """Note that a run is over."""
         if self.began == run:
             self.began = None
-        if self.ending or self.leases:
+        command = self.runs.pop(run)
+        if self.owes:
             self.ending.discard(run)
+            self.dropping.discard(run)
             self.leases.pop(run, None)
             self.expect()
-        command = self.runs.pop(run)
         self._go_on()
         return command
 
@@ -110,6 +123,7 @@ class Slot:
         lost, self.runs = self.runs, {}
         self.began = None
         self.ending.clear()
+        self.dropping.clear()
         self.leases.clear()
         self.unsaid = []
         self._behind.clear()
@@ -122,16 +136,23 @@ class Slot:
             run: deadline if lease > now else lease for run, lease in self.leases.items()
         }
 
+    @property
+    def owes(self) -> bool:
+        """Whether the keeper has more to do than to run what it was given, now or later."""
+        return bool(self.ending or self.dropping or self.leases)
+
     def expect(self) -> None:
-        """Have the keeper looked after for as long as it owes an answer."""
+        """Have the keeper looked after for as long as it has runs, closely when it owes an end."""
         if self.line is None:
             return
-        over = self._left() <= 0
-        if over or self.ending:
-            pause = LAPSED_LOOK if over else ENDING_LOOK
-            self.line.expect(pause if self.ready else STARTING_LOOK)
-        else:
+        if not self.runs:
             self.line.relax()
+        elif not self.ready:
+            self.line.expect(STARTING_LOOK)
+        elif self._left() <= 0:
+            self.line.expect(LAPSED_LOOK)
+        else:
+            self.line.expect(ENDING_LOOK if self.ending or self.dropping else RUNNING_LOOK)
 
     def grace(self) -> float:
         """Return how many seconds what it runs may have to end when its keeper is gone."""

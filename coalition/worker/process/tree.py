@@ -184,6 +184,8 @@ def _signal(processes: list[psutil.Process], *, force: bool) -> set[psutil.Proce
     for process in processes:
         try:
             (process.kill if force else process.terminate)()
+            if sys.platform != "win32" and not force:
+                process.resume()  # one that is stopped could not act on it
         except psutil.NoSuchProcess:
             continue
         except psutil.AccessDenied:

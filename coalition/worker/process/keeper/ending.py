@@ -17,6 +17,10 @@ ASKED_LOOK = 0.1
 KILLED_LOOK = 1.0
 """Seconds between two looks at what should be gone, at most: after the first signal, later."""
 
+ASKING = (signal.SIGTERM, signal.SIGCONT)
+FORCING = (signal.SIGKILL,)
+"""What is sent to end a process. One that is stopped hears of the first only with the second."""
+
 FRUITLESS = 10
 """Looks that find nothing to kill until the rest is taken for what cannot be seen or signalled."""
 
@@ -78,9 +82,10 @@ class Ending:
         fresh = [one for one in found if one[0] not in run.foreign]
         reached = False
         if killing or not run.asked:
-            reached = _signal(run, fresh, signal.SIGKILL if killing else signal.SIGTERM)
-            if killing or not self._adopting:
-                _signal_groups(fresh, signal.SIGKILL if killing else signal.SIGTERM)
+            for number in FORCING if killing else ASKING:
+                reached = _signal(run, fresh, number)
+                if killing or not self._adopting:
+                    _signal_groups(fresh, number)
             run.asked = True
         if run.code is not None and self._left and not found:
             run.left = True  # only an earlier run's, which had its remark

@@ -37,7 +37,7 @@ HOLD = 0.02
 between two looks at the connection then."""
 
 LIMIT = 32 * 1024
-"""Bytes kept for a worker.py that does not read; then the commands have to wait."""
+"""Bytes kept for a worker.py that does not read; then the command that runs has to wait."""
 
 POLLED = 0.02
 """Seconds between two looks at a command whose end no descriptor tells, at most."""
@@ -73,7 +73,8 @@ class Keeper:
     def work(self) -> None:
         """Run commands until the connection is closed and all is ended."""
         while self._connected:
-            if not self._queue or len(self._unsent) >= LIMIT:
+            # What is unsent may be the end of a run that worker.py would take for the next one.
+            if not self._queue or self._unsent:
                 self._send()
                 self._wait([], None)
             elif time.monotonic() - self._looked > HOLD:
@@ -181,6 +182,7 @@ class Keeper:
     def _read(self, run: Run) -> None:
         output = run.read()
         if output:
+            run.heard = True
             self._tell(("output", run.number, output))
             self._send()
 
@@ -190,7 +192,7 @@ class Keeper:
         self._tell(
             ("ended", run.number, run.pid, code, run.seconds, output, run.remarks, run.lapsed)
         )
-        if run.announced:
+        if run.announced or run.heard:
             # Whoever finds us killed now must not take this run for one that still ran.
             self._send()
 

@@ -35,6 +35,8 @@ class Run:
         self.code: int | None = None
         self.seconds = 0.0
         self.announced = False
+        self.heard = False
+        """Some of its output was told before its end."""
         self.lapsed = False
         self.held = False
         self.kill_at: float | None = None

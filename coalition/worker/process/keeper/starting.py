@@ -15,6 +15,14 @@ UMASK = 0o002
 
 CHILD = (signal.SIGCHLD,)
 
+UNCAUGHT = {
+    *(signal.SIGKILL, signal.SIGSTOP),  # nobody can
+    *(signal.SIGCHLD, signal.SIGCONT),
+    # Who receives its own faults runs into them again, for ever.
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS),
+}
+"""Signals that do to a keeper what they do to any process; no other ends or stops it."""
+
 Owner = tuple[int, int, tuple[int, ...]]
 """A user that a command runs as: uid, gid and all groups."""
 
@@ -25,11 +33,10 @@ def settle() -> None:
     os.chdir("/")
     # A signal that is ignored stays ignored in the commands, one that is received does not. So
     # none needs to be reset at each start.
-    for number in signal.valid_signals():
-        ignored = signal.getsignal(number) == signal.SIG_IGN
-        if ignored or number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _nothing)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in signal.valid_signals() - UNCAUGHT:
+        signal.signal(number, _nothing)
+    for number in UNCAUGHT - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
     # Waited for (see Ending.reap_soon), and free in the commands.
     signal.pthread_sigmask(signal.SIG_SETMASK, CHILD)
 
@@ -111,6 +118,8 @@ def _spawn_as(
         )
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, CHILD)
+    # One that has ended meanwhile told nobody. So whoever waits is to look once by itself.
+    signal.raise_signal(signal.SIGCHLD)
     process.returncode = 0  # we wait for it ourselves
     return process.pid
 
