@@ -91,9 +91,8 @@ class Nodes:
         node.note_pace(report.ends)
         if given_back:
             node.slow_down()
-        node.tags = self._tags(report)
-        if self._waiting:
             self._look()  # those who have nothing to do come first
+        node.tags = self._tags(report)
         if not report.leaving and not any(worker.active for worker in idle):
             self._hand_ahead(node, report, orders, now)
         self.look()
