@@ -261,9 +261,18 @@ class Runs:
                 self._processes.go(run)
 
     def on_ended(
-        self, run: int, code: int, seconds: float, remarks: list[str], *, lapsed: bool
+        self,
+        run: int,
+        code: int,
+        seconds: float,
+        remarks: list[str],
+        *,
+        lapsed: bool,
+        by_order: bool = True,
     ) -> None:
         """Note a run's end."""
+        if not by_order:
+            self._machine.on_over(run)
         for remark in remarks:
             self._say(run, f"WARNING: {remark}")
         if lapsed:

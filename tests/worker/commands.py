@@ -38,6 +38,7 @@ class Commands:
         self.events: list[tuple[Any, ...]] = []
         self.pids: dict[int, int] = {}
         self.started: dict[int, float] = {}
+        self.by_order: dict[int, bool] = {}
         self._awaited: list[tuple[Callable[[], object], Deferred[None]]] = []
 
     def start(self, text: str, worker: str = "node", **more: Any) -> int:
@@ -96,9 +97,17 @@ class Commands:
         self.output[run] += output
 
     def on_ended(
-        self, run: int, code: int, seconds: float, remarks: list[str], *, lapsed: bool
+        self,
+        run: int,
+        code: int,
+        seconds: float,
+        remarks: list[str],
+        *,
+        lapsed: bool,
+        by_order: bool = True,
     ) -> None:
         self.events.append(("ended", run, code, seconds, remarks, lapsed))
+        self.by_order[run] = by_order
 
     def on_failed(self, run: int, error: CommandError | Shortage) -> None:
         self.events.append(("failed", run, error))

@@ -280,6 +280,24 @@ def test_a_keeper_of_many_short_commands_tells_and_hears_between_them() -> None:
     with_commands(work)
 
 
+def test_an_end_says_whether_it_came_by_order() -> None:
+    async def work(commands: Commands) -> None:
+        first, second = commands.start("true"), commands.start("sleep 100")
+        left = "while kill -0 $$; do sleep 0.01; done; echo gone; sleep 100"
+        third = commands.start(f"trap '' TERM; ({left}) & exit 3")
+        await commands.event("began", second)
+        commands.processes.end(first)  # it is over, and its end may still be on its way
+        commands.processes.end(second)
+        await commands.ended(second)
+        # The command itself is over, and what it has left is being ended.
+        await commands.wrote(third, b"gone")
+        commands.processes.end(third)
+        assert await commands.ended(third) == 3
+        assert commands.by_order == {first: False, second: True, third: False}
+
+    with_commands(work)
+
+
 # --- as another user -----------------------------------------------------------------------------
 
 

@@ -107,6 +107,15 @@ def test_a_kill_ends_the_processes_once_and_no_end_is_reported() -> None:
     assert (runs_of(plan), ends_of(plan)) == ({"w5": 0}, [])
 
 
+def test_a_run_that_ends_by_itself_before_the_order_reaches_it_is_told() -> None:
+    machine = working(5)
+    held = report(machine)
+    machine.on_orders(held.number, wire.Orders(kill=[5]), 0)
+    machine.on_over(5)
+    ended(machine, 5)
+    assert ends_of(report(machine)) == [(5, 0, False)]
+
+
 def test_a_run_that_has_ended_before_it_was_to_be_killed_is_told() -> None:
     machine = working(5)
     held = report(machine)

@@ -129,6 +129,11 @@ class Machine:
         self._note_leaving(now)
         return actions
 
+    def on_over(self, number: int) -> None:
+        """Note that a run has ended by itself, before an order to end it: it is told."""
+        run = self._runs[number]
+        run.killed = run.again = False
+
     def on_again(self, number: int) -> None:
         """Note that this computer had to end a run: it is to be done again."""
         self._runs[number].again = True

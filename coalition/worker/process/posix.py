@@ -262,6 +262,7 @@ class Processes:
         output: bytes,
         remarks: list[str],
         lapsed: bool,
+        by_order: bool,
     ) -> None:
         command = self._done(slot, run)
         for remark in remarks:
@@ -269,10 +270,12 @@ class Processes:
             log.warning("run %d: %s", run, remark)
         if output:
             self._watcher.on_output(run, output)
+        ended = partial(
+            self._watcher.on_ended, run, code, seconds, remarks, lapsed=lapsed, by_order=by_order
+        )
         if self._adopting:
-            self._watcher.on_ended(run, code, seconds, remarks, lapsed=lapsed)
+            ended()
         else:
-            ended = partial(self._watcher.on_ended, run, code, seconds, remarks, lapsed=lapsed)
             in_background(self._search(command, ended, remarks))
 
     async def _search(

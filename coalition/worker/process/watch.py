@@ -24,11 +24,19 @@ class Watcher(Protocol):
         """Take what a run has written to stdout and stderr."""
 
     def on_ended(
-        self, run: int, code: int, seconds: float, remarks: list[str], *, lapsed: bool
+        self,
+        run: int,
+        code: int,
+        seconds: float,
+        remarks: list[str],
+        *,
+        lapsed: bool,
+        by_order: bool = True,
     ) -> None:
         """Take a run's exit code, negative for a signal, when all that it started is gone.
 
-        `remarks` are for its log; `lapsed` says that it was ended because its lease was over.
+        `remarks` are for its log; `lapsed` says that it was ended because its lease was over,
+        and `by_order` that it had not ended by itself if it was to be ended.
         """
 
     def on_failed(self, run: int, error: CommandError | Shortage) -> None:

@@ -189,9 +189,8 @@ class Keeper:
     def _ended(self, run: Run) -> None:
         output = run.close()
         code = -9 if run.code is None else run.code
-        self._tell(
-            ("ended", run.number, run.pid, code, run.seconds, output, run.remarks, run.lapsed)
-        )
+        told = (run.number, run.pid, code, run.seconds, output, run.remarks, run.lapsed)
+        self._tell(("ended", *told, run.by_order))
         if run.announced or run.heard:
             # Whoever finds us killed now must not take this run for one that still ran.
             self._send()

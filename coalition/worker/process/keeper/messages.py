@@ -16,7 +16,8 @@ A keeper says:
   ("ready", adopting)      it has started; `adopting`: what its commands orphan comes back to it
   ("began", run, pid)      once the run has lived for a while
   ("output", run, bytes)
-  ("ended", run, pid, code, seconds, output, remarks, lapsed)   with the last of its output
+  ("ended", run, pid, code, seconds, output, remarks, lapsed, by_order)   with the last of
+        its output; by_order: it had not ended when it was to be ended
   ("failed", run, errno, place, reason)   not started; place: "directory" or "program"
   ("dropped", run)         it was still in the queue
   ("here", number)         the answer to "ask"

@@ -38,6 +38,8 @@ class Run:
         self.heard = False
         """Some of its output was told before its end."""
         self.lapsed = False
+        self.by_order = False
+        """It was to end before it had ended by itself."""
         self.held = False
         self.kill_at: float | None = None
         """When it is ended by force, once it is to end."""
@@ -64,6 +66,7 @@ class Run:
 
     def end(self, grace: float) -> None:
         """Have it ended from now on, or sooner than it was to be."""
+        self.by_order = self.by_order or self.code is None
         self.press_at = self.began
         at = time.monotonic() + grace
         self.kill_at = at if self.kill_at is None else min(self.kill_at, at)
