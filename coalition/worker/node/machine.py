@@ -15,9 +15,9 @@ from coalition.worker.node.actions import Action, Begin, Drop, EndTree, Extend, 
 from coalition.worker.node.held import Held
 from coalition.worker.node.leaving import Leaving
 from coalition.worker.node.pool import Pool
-from coalition.worker.node.rests import Rests
 from coalition.worker.node.run import Run
 from coalition.worker.node.talk import FLIGHTS, Flight, Talk
+from coalition.worker.node.workers import Workers
 
 
 class Machine:
@@ -38,15 +38,11 @@ class Machine:
         With `exclusive` all runs are, whatever their jobs say.
         """
         self.node = node
-        self._affinity = affinity
         self._exclusive = exclusive
         self._talk = Talk(sleep, random)
         self._previous: list[str] = []
         self._pool = Pool()
-        self._last_run = dict.fromkeys(workers, 0)
-        self._rests = Rests(random)
-        self._drained: set[str] = set()
-        self._pausing = False
+        self._workers = Workers(workers, affinity, random)
         self._runs = Held()
         self._host: wire.Host | None = None
         self._host_told = False
@@ -56,7 +52,7 @@ class Machine:
     @property
     def workers(self) -> list[str]:
         """The names of the workers."""
-        return list(self._last_run)
+        return list(self._workers)
 
     @property
     def session(self) -> str:
@@ -89,8 +85,7 @@ class Machine:
         run.handed_at = 0.0  # it may have been, and the server has to know that it is here
         self._runs.add(run)
         self._pool.last = max(number, self._pool.last)
-        if worker in self._last_run:
-            self._last_run[worker] = max(number, self._last_run[worker])
+        self._workers.note_run(worker, number)
 
     def on_previous(self, sessions: list[str]) -> None:
         """Note the sessions of this node's lives before this one."""
@@ -125,7 +120,7 @@ class Machine:
             self._talk.urgent = True
             actions = [self._forget(run)]
         if not run.again:
-            self._rests.note_start(run.worker)
+            self._workers.rests.note_start(run.worker)
         self._note_leaving(now)
         return actions
 
@@ -152,7 +147,7 @@ class Machine:
 
     def on_killed(self, number: int, code: int, now: float) -> list[Action]:
         """Note an end that may be this computer's fault: the run's worker rests."""
-        self._rests.begin(self._runs[number].worker, now)
+        self._workers.rests.begin(self._runs[number].worker, now)
         return self.on_exit(number, code, now)
 
     def on_saved(self, number: int) -> None:
@@ -173,7 +168,7 @@ class Machine:
 
     def on_pause(self, pausing: bool) -> list[Action]:
         """Take nothing more until it is lifted; what runs goes on."""
-        self._pausing = pausing
+        self._workers.pausing = pausing
         self._talk.urgent = True
         return self._drop_ahead() if pausing else []
 
@@ -228,7 +223,7 @@ class Machine:
         """Say when the next report is to be sent; None: not before something else happens."""
         wave = bool(self._pool) or self._runs.any_queued()
         due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=wave)
-        rested = self._rests.first_end()
+        rested = self._workers.rests.first_end()
         if rested is None or len(self._talk) >= FLIGHTS:
             return due
         return rested if due is None else min(rested, due)
@@ -238,7 +233,7 @@ class Machine:
         cuts = self._runs.cut_logs()
         ends = [run.end(now) for run in self._runs.ending(cuts)]
         reported = {end.run for end in ends}
-        slots = self._slots(reported, now)
+        slots = self._workers.slots(lambda name: self._runs.current(name, reported), now)
         busy = {slot.run for slot in slots}
         shown = reported | busy
         goodbye = self.leaving and busy == {0}
@@ -262,19 +257,6 @@ class Machine:
             last=self._pool.last,
         )
         return Plan(number, report, cuts, self._talk.patience)
-
-    def _slots(self, reported: set[int], now: float) -> list[wire.Slot]:
-        self._rests.end_some(now)
-        return [
-            wire.Slot(
-                name,
-                self._runs.current(name, reported),
-                last,
-                self._affinity,
-                self._pausing or name in self._rests or name in self._drained,
-            )
-            for name, last in self._last_run.items()
-        ]
 
     # --- what comes back ---------------------------------------------------------------------
 
@@ -331,7 +313,7 @@ class Machine:
     def _start(self, starts: list[wire.Start]) -> list[Action]:
         actions: list[Action] = []
         for start in starts:
-            last = self._last_run.get(start.worker)
+            last = self._workers.last(start.worker)
             busy = any(not run.told for run in self._runs.of(start.worker))
             known = start.run in self._runs or start.run in self._unwanted
             if last is None or start.run <= last or known or busy:
@@ -344,7 +326,7 @@ class Machine:
         return actions
 
     def _add(self, start: wire.Start, handed_at: float | None) -> Run:
-        self._last_run[start.worker] = max(start.run, self._last_run[start.worker])
+        self._workers.note_run(start.worker, start.run)
         run = Run(start.run, start.worker, handed_at, start.exclusive or self._exclusive)
         self._runs.add(run)
         return run
@@ -359,8 +341,8 @@ class Machine:
 
     def _drain(self, names: list[str], now: float) -> list[Action]:
         """Let workers take no more; when all of them are such, leave, unless that is taken back."""
-        self._drained = set(names)
-        drained = self._drained.issuperset(self._last_run)
+        self._workers.drained = set(names)
+        drained = self._workers.all_drained
         if drained and not self.leaving:
             actions = self.on_stop(now)
             self._leaving.drained = True
@@ -378,13 +360,13 @@ class Machine:
         """
         if not self._pool:
             return []
-        if self.leaving or self._pausing:
+        if self.leaving or self._workers.pausing:
             self._pool.clear()
             return []
         promised = self._talk.promised()
         queues = {
             name: self._runs.queue(name)
-            for name in self._last_run
+            for name in self._workers
             if name not in promised and self._takes_more(name)
         }
         return [
@@ -394,7 +376,7 @@ class Machine:
 
     def _takes_more(self, name: str) -> bool:
         behind_a_long_one = any(run.long for run in self._runs.queue(name))
-        return not behind_a_long_one and name not in self._rests and name not in self._drained
+        return not behind_a_long_one and not self._workers.is_resting(name)
 
     def give_back(self, now: float) -> list[Action]:
         """Give back what was handed ahead and has waited for too long."""
