@@ -181,6 +181,11 @@ class Chunk(Struct):
     offset: Count
     data: bytes
 
+    @property
+    def end(self) -> int:
+        """Where what the run wrote next stands."""
+        return self.offset + len(self.data)
+
 
 class Report(Struct, omit_defaults=True):
     """Node to server, POST /workers/node. Repeating a report is harmless."""

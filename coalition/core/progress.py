@@ -21,6 +21,7 @@ CARRY = 1024
 """Bytes of the log kept to find a match that two chunks share; a longer match is not found."""
 
 _LITERAL = re.compile(r"[A-Za-z0-9 :=_-]*(?![*?{])")
+"""Letters that stand for themselves, the last of them not one that may be missing."""
 
 WINDOW = 4096
 """Bytes looked at in one step, from the end back: only the last match counts."""
@@ -74,8 +75,10 @@ def translate(pattern: str) -> tuple[bytes, str]:
 
 @lru_cache(maxsize=1000)
 def _compiled(pattern: str, compile: Compile) -> tuple[Regex, bytes, bytes, float]:
-    """Give a pattern's expression, bytes that stand in all that it matches, the name of its group,
-    and what its number is multiplied by.
+    """Compile a pattern.
+
+    Gives its expression, bytes that stand in all that it matches, the name of the group that has
+    the number, and what that is multiplied by.
     """
     text, name = translate(pattern)
     regex = compile(text)

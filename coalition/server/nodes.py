@@ -15,7 +15,7 @@ from coalition.core.states import TERMINATED
 from coalition.errors import BadRequest, NameTaken, OtherFarm
 from coalition.server.joblog import JobLogs
 from coalition.server.node import SILENCE, Node
-from coalition.server.reports import Reports, start_order
+from coalition.server.reports import Reports, alike, start_order
 from coalition.server.slices import Clock
 
 log = logging.getLogger(__name__)
@@ -171,8 +171,7 @@ class Nodes:
                     break
                 starts.append(start_order(run))
             if starts:
-                names = [one.name for one in workers if one.active and one.lines == worker.lines]
-                orders.ahead.append(wire.Ahead(names, starts))
+                orders.ahead.append(wire.Ahead(alike(workers, worker), starts))
 
     def drop(self, report: wire.Report) -> None:
         """A node has hung up while its request was held."""
@@ -322,5 +321,5 @@ def _runs_of(report: wire.Report) -> Iterator[int]:
 def _is_missing(report: wire.Report, orders: wire.Orders) -> bool:
     """Say whether something of the logs or of the ends in a report was not taken."""
     return len(orders.ended) < len(report.ends) or any(
-        orders.logs.get(c.run, 0) < c.offset + len(c.data) for c in report.logs
+        orders.logs.get(piece.run, 0) < piece.end for piece in report.logs
     )

@@ -162,7 +162,7 @@ class Reports:
             return False
         if run is None or run.worker.node != node:
             for piece in pieces:
-                orders.logs[run_id] = _end_of(piece)  # nobody wants it
+                orders.logs[run_id] = piece.end  # nobody wants it
             return True
         whole, told = self._keep(run, pieces, orders)
         self._note_progress(run, told)
@@ -176,7 +176,7 @@ class Reports:
         for piece in pieces:
             have, progress, local = self._logs.append(run, piece.offset, piece.data)
             orders.logs[run.id] = have
-            whole = have >= _end_of(piece)
+            whole = have >= piece.end
             told.append((progress, local))
         return whole, told
 
@@ -195,7 +195,8 @@ class Reports:
         held = set(report.ahead)
         busy = {slot.run for slot in report.workers}
         busy |= {end.run for end in report.ends if end.worker in stalled}
-        for worker in [farm.workers[slot.name] for slot in report.workers]:
+        workers = [farm.workers[slot.name] for slot in report.workers]
+        for worker in workers:
             for run in list(worker.ahead.values()):
                 if run.id in busy:
                     continue  # it was not to begin: it is ended like a run that nobody knows
@@ -209,7 +210,7 @@ class Reports:
                 elif run.returning:
                     orders.drop.append(run.id)
                 elif not here:
-                    orders.ahead.append(wire.Ahead(alike(farm, report, worker), [start_order(run)]))
+                    orders.ahead.append(wire.Ahead(alike(workers, worker), [start_order(run)]))
         orders.kill += [number for number in held if not self._is_its_own(number, report.node)]
         return given_back
 
@@ -273,14 +274,9 @@ class Reports:
         return run
 
 
-def _end_of(piece: wire.Chunk) -> int:
-    return piece.offset + len(piece.data)
-
-
-def alike(farm: Farm, report: wire.Report, worker: Worker) -> list[str]:
-    """Give the workers of a node that may run what this one of them may."""
-    others = (farm.workers[slot.name] for slot in report.workers)
-    return [one.name for one in others if one.active and one.lines == worker.lines]
+def alike(workers: list[Worker], worker: Worker) -> list[str]:
+    """Give the names of those of a node's workers that may run what this one of them may."""
+    return [one.name for one in workers if one.active and one.lines == worker.lines]
 
 
 def start_order(run: Run) -> wire.Start:
