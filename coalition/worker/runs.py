@@ -268,7 +268,7 @@ class Runs:
         remarks: list[str],
         *,
         lapsed: bool,
-        by_order: bool = True,
+        by_order: bool,
     ) -> None:
         """Note a run's end."""
         if not by_order:

@@ -104,7 +104,7 @@ class Commands:
         remarks: list[str],
         *,
         lapsed: bool,
-        by_order: bool = True,
+        by_order: bool,
     ) -> None:
         self.events.append(("ended", run, code, seconds, remarks, lapsed))
         self.by_order[run] = by_order

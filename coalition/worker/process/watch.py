@@ -31,7 +31,7 @@ class Watcher(Protocol):
         remarks: list[str],
         *,
         lapsed: bool,
-        by_order: bool = True,
+        by_order: bool,
     ) -> None:
         """Take a run's exit code, negative for a signal, when all that it started is gone.
 

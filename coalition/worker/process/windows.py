@@ -220,7 +220,10 @@ class Processes:
 
     def _ended(self, run: Run, kept: Kept, code: int, seconds: float) -> None:
         kept.close()
-        told = partial(self._watcher.on_ended, run.number, code, seconds, [], lapsed=run.lapsed)
+        # Not known here: what is to end counts as ended by that.
+        told = partial(
+            self._watcher.on_ended, run.number, code, seconds, [], lapsed=run.lapsed, by_order=True
+        )
         self._over(run, told)
 
     def _wait(self, run: Run, kept: Kept) -> int:
