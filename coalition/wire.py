@@ -162,8 +162,10 @@ class End(Struct, omit_defaults=True):
     """A run has ended. `code` is the exit code, negative for a signal.
 
     `again` asks for another try that does not count: the node had to end the run itself. `seconds`
-    is how long it took, `ago` how long before the report it ended, both by the node's clock.
-    `worker` is the one that had it, of which the server need not have heard before.
+    is how long it took, `clearing` for how long its worker was not free after that, for what was
+    left of it had to be ended, and `ago` how long before the report that was done, all by the
+    node's clock. `worker` is the one that had it, of which the server need not have heard before.
+    It counts when all of its log has arrived, which has `size` bytes.
     """
 
     run: Count
@@ -172,6 +174,8 @@ class End(Struct, omit_defaults=True):
     worker: ShortText = ""
     seconds: Seconds = 0
     ago: Seconds = 0
+    clearing: Seconds = 0
+    size: Count = 0
 
 
 class Chunk(Struct):
@@ -206,6 +210,8 @@ class Report(Struct, omit_defaults=True):
     """Counts the reports of a session: one that was overtaken by a later one is passed over."""
     ending: list[Count] = []
     """Runs that it was told to end and that are not gone yet."""
+    unknown: list[Count] = []
+    """Runs that it was told to end before it had heard of them: it will not begin them."""
     leaving: bool = False
     """No more work, please: idle workers are leaving, the running ones finish."""
     ahead: list[Count] = []

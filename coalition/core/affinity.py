@@ -49,6 +49,10 @@ def parse_words(text: str) -> Words:
     return intern_words(frozenset(word for part in text.split(",") if (word := part.strip())))
 
 
+LEASED: Words = intern_words(frozenset({"\0leased"}))
+"""What an exclusive job asks for beside its words: a worker whose node ends it before the server
+could give it to another. Those of protocol 1 do not; no text of anybody holds such a word."""
+
 _joined: dict[tuple[Words, Words], Words] = {}
 
 
@@ -64,6 +68,11 @@ def join(first: Words, second: Words) -> Words:
             _joined.clear()
         both = _joined[first, second] = intern_words(first | second)
     return both
+
+
+def requirement(words: Words, *, exclusive: bool) -> Words:
+    """Give what a job asks for: the words of its affinity, and to be leased if it is exclusive."""
+    return join(words, LEASED) if exclusive else words
 
 
 class Line:
@@ -88,22 +97,30 @@ class Line:
 
 _lines: dict[Words, Line] = {}
 
+LAST = Line(LEASED)
+"""Stands last among the lines of a worker that may have exclusive jobs, for those without words."""
+
 
 def own_lines(lines: tuple[Line, ...], tags: Words) -> tuple[Line, ...]:
     """Give the lines of a worker with the words that it has by itself, in each and in any case."""
+    if lines[-1:] == (LAST,):
+        return (*own_lines(lines[:-1], tags | LEASED), LAST)
     return tuple(Line(line.words | tags) for line in lines) or (Line(tags),)
 
 
-def parse_lines(text: str) -> tuple[Line, ...]:
+def parse_lines(text: str, *, leased: bool) -> tuple[Line, ...]:
     """Read a worker's affinity: ordered lines, each a comma list; empty lines are left out.
 
     3.17 had one comma list, 4.0 several lines: a text without newlines is the one-line case.
+    `leased` says that it may have exclusive jobs.
     """
-    return tuple(_lines_of(text))
+    lines = tuple(_lines_of(text, LEASED if leased else NO_WORDS))
+    return (*lines, LAST) if leased else lines
 
 
-def _lines_of(text: str) -> Iterator[Line]:
+def _lines_of(text: str, more: Words) -> Iterator[Line]:
     for row in text.replace("\\n", "\n").splitlines():
         words = parse_words(row)
         if words:
+            words = join(words, more)
             yield _lines.setdefault(words, Line(words))

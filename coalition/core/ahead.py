@@ -75,6 +75,8 @@ class Ahead:
         """Note that a run is not handed ahead any more."""
         del self.ahead[run.id], run.worker.ahead[run.id]
         run.job.claim = None
+        if run.recalled:  # perhaps it is void, or its worker was deleted
+            self.changes.endings[run.id] = None
         if not self.ahead:
             self._last.clear()
 
@@ -101,6 +103,7 @@ class Ahead:
     def on_void(self, run: Run) -> None:
         """A run must not begin, for its job was changed; nor does it count if it has."""
         run.void = True
+        self.changes.endings[run.id] = run  # it outlasts the server
         self.on_recall(run)
 
     def on_return(self, run: Run) -> None:
@@ -118,10 +121,17 @@ class Ahead:
         self._each(lambda run: run.worker.node == node, self.on_return)
 
     def recall_jobs(self, ids: Iterable[int]) -> None:
-        """Jobs are changed: what was handed ahead of them and of all below them is void."""
+        """Jobs are changed: what was handed ahead of them and of all below them must not begin."""
+        self._each_of(ids, self.on_recall)
+
+    def void_jobs(self, ids: Iterable[int]) -> None:
+        """What is to be done by jobs is changed: nor does it count if it has begun."""
+        self._each_of(ids, self.on_void)
+
+    def _each_of(self, ids: Iterable[int], order: Callable[[Run], None]) -> None:
         if self.ahead:
             wanted = set(ids)
-            self._each(lambda run: not wanted.isdisjoint(_path(run.job)), self.on_void)
+            self._each(lambda run: not wanted.isdisjoint(_path(run.job)), order)
 
     def _each(self, chosen: Callable[[Run], bool], order: Callable[[Run], None]) -> None:
         for run in self.ahead.values():

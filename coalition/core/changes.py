@@ -27,6 +27,7 @@ class Changes:
         "new_jobs",
         "new_runs",
         "submissions",
+        "timeout",
         "workers",
     )
 
@@ -41,7 +42,8 @@ class Changes:
         self.begun_runs: dict[int, Run] = {}  # handed ahead; worker, start and state are new
         self.dropped_runs: dict[int, None] = {}  # handed ahead and never begun: rows to delete
         self.finished_runs: dict[int, Run] = {}  # rows to update: state, duration, code
-        # Runs that were taken back and may not be dead: rows to insert, None: to delete.
+        # Runs that were taken back and may not be dead, and those handed ahead that are void or
+        # whose worker was deleted: rows to insert, None: to delete.
         self.endings: dict[int, Run | None] = {}
         self.workers: dict[str, Worker] = {}  # rows to insert or update
         self.deleted_workers: dict[str, None] = {}
@@ -50,6 +52,7 @@ class Changes:
         # Large submissions reach the database in several batches: id -> (first, last job id) when
         # one begins, None when it is complete. What is not complete at a start is taken back.
         self.submissions: dict[int, tuple[int, int] | None] = {}
+        self.timeout: float | None = None  # no node counts with a longer one from now on
 
     def __bool__(self) -> bool:
         """Say whether anything changed."""

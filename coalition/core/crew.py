@@ -35,7 +35,7 @@ class Crew(Endings):
         self.workers: dict[str, Worker] = {}
         self.runs: dict[int, Run] = {}  # those that go on
         self._deadlines: list[tuple[float, int]] = []  # heap of (time, run number)
-        self._no_loss_before = 0.0
+        self._no_loss_before = 0.0  # 0: nobody counts on a longer timeout any more
 
     # --- workers come, speak and go ---------------------------------------------------------
 
@@ -56,16 +56,25 @@ class Crew(Endings):
                 raise Refused("a worker needs a name")
             worker = self.workers[name] = Worker(name, now)
             worker.node = node
+            worker.lines = parse_lines("", leased=bool(node))
             self.inherit(worker)
             self.changes.deleted_workers.pop(name, None)
             self.changes.workers[name] = worker
         worker.ping_time = now
+        if worker.session != session and worker.run is not None:
+            worker.seen_run = worker.run.id  # the node's life before this one may have had it
         if (worker.ip, worker.node, worker.session) != (ip, node, session):
             worker.ip, worker.node, worker.session = ip, node, session
+            worker.lines = parse_lines(worker.affinity, leased=bool(node))
             self.changes.workers[name] = worker
         if worker.state in (TIMEOUT, "STARTING", TERMINATED):
             self._set_state(worker, WORKING if worker.run else WAITING)
         return worker
+
+    def may_be_busy(self, worker: Worker, now: float) -> bool:
+        """Say whether a worker may still do what it was given, although it is silent."""
+        silent = now >= self._no_loss_before and now - worker.ping_time >= self.worker_timeout
+        return not silent and bool(worker.run or worker.endings or worker.ahead)
 
     def on_announce(self, worker: Worker, affinity: str) -> None:
         """A worker says what it can do; it counts where nobody has said anything else."""
@@ -100,7 +109,7 @@ class Crew(Endings):
     def _set_affinity(self, worker: Worker, affinity: str) -> None:
         self.return_node(worker.node)
         worker.affinity = affinity
-        worker.lines = parse_lines(affinity)
+        worker.lines = parse_lines(affinity, leased=bool(worker.node))
         self.changes.workers[worker.name] = worker
 
     # --- a run's life -----------------------------------------------------------------------
@@ -257,6 +266,9 @@ class Crew(Endings):
                 self._timed_out(run, now)
         if now < self._no_loss_before:
             return
+        if self._no_loss_before:
+            self._no_loss_before = 0.0
+            self.changes.timeout = self.worker_timeout
         for worker in self.workers.values():
             if now - worker.ping_time > self.worker_timeout and worker.state in (WAITING, WORKING):
                 self._lost(worker, now)
@@ -270,9 +282,10 @@ class Crew(Endings):
     def on_beginning(self, now: float, last_timeout: float = 0.0) -> None:
         """The server has begun: every worker that it knows gets a full timeout to report.
 
-        Exclusive runs count on the `last_timeout` that their nodes were told, if that was longer.
+        Exclusive runs count on the `last_timeout` that their nodes were told, if that was longer:
+        until it is over it stays noted, or a server that is started meanwhile would not know.
         """
-        self._no_loss_before = now + last_timeout if last_timeout > self.worker_timeout else now
+        self._no_loss_before = now + last_timeout if last_timeout > self.worker_timeout else 0.0
         for worker in (*self.workers.values(), *self.deleted.values()):
             worker.ping_time = now
 

@@ -65,6 +65,7 @@ class Endings(Ahead):
             self.rest_all(self.deleted.pop(worker.name))  # of another node
         for run in worker.ahead.values():
             self.on_recall(run)
+            self.changes.endings[run.id] = run  # it says of which node the worker was
         if worker.endings or worker.ahead:
             self.deleted[worker.name] = worker
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coalition.core import ready
-from coalition.core.affinity import parse_words
+from coalition.core.affinity import parse_words, requirement
 from coalition.core.changes import Changes
 from coalition.core.crew import Crew
 from coalition.core.cycles import Plan, refuse_cycles
@@ -28,9 +28,16 @@ QUIET = 60.0
 
 PLAIN_FIELDS = frozenset(
     {"title", "dir", "environment", "timeout", "retry", "url", "user"}
-    | {"progress_pattern", "globalprogress", "exclusive", "scratch"}
+    | {"progress_pattern", "globalprogress", "scratch"}
 )
 """Fields of a job whose change has no consequence in the tree."""
+
+RUN_FIELDS = frozenset(
+    {"command", "dir", "environment", "user", "timeout", "scratch"}
+    | {"affinity", "exclusive", "parent", "dependencies"}
+)
+"""Fields that say what a run does, or where and when it may: one that began before these were
+changed is not what is wanted."""
 
 Edit = Mapping[str, Any]
 """New values by field: those of a Job, `parent` as an id, `dependencies` as ids, `paused`.
@@ -105,6 +112,7 @@ class Farm(Crew):
         for id, edit in edits.items():
             self._check_command(self.tree.get(id), edit)
         self.recall_jobs(edits)
+        self.void_jobs(id for id, edit in edits.items() if not RUN_FIELDS.isdisjoint(edit))
         # First all leave, then all arrive: two jobs that change places never stand in each other.
         for id in plan.parents:
             self.tree.detach(self.tree.get(id))
@@ -179,7 +187,7 @@ class Farm(Crew):
             setattr(job, name, edit[name])
         if "timeout" in edit:
             self.watch_deadline(job)
-        if "priority" in edit or "affinity" in edit:
+        if not edit.keys().isdisjoint(("priority", "affinity", "exclusive")):
             self._reorder(job, edit)
         if "command" in edit:
             job.command = edit["command"]
@@ -194,9 +202,9 @@ class Farm(Crew):
         ready.leave(job)
         ready.close(job)
         job.priority = edit.get("priority", job.priority)
-        if "affinity" in edit:
-            job.affinity = edit["affinity"]
-            job.words = parse_words(job.affinity)
+        job.affinity = edit.get("affinity", job.affinity)
+        job.exclusive = edit.get("exclusive", job.exclusive)
+        job.words = requirement(parse_words(job.affinity), exclusive=job.exclusive)
         ready.reopen(job) if job.group is not None else ready.settle(job)
 
     # --- orders ---------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Loaded:
     standing nowhere in the tree; `dependencies` are (job id, id it depends on); `runs` are those
     that are WORKING or RESERVED: (run number, job id, worker name, start, state); one that is
     RESERVED has no start yet, 0. `endings` are those that were taken back and may not be dead: (run
-    number, job id, worker name, node name).
+    number, job id, worker name, node name); so are those RESERVED ones that must not count.
     """
 
     jobs: Iterable[tuple[Job, int, bool]] = ()
@@ -105,26 +105,31 @@ def _load_dependencies(farm: Farm, loaded: Loaded) -> None:
 
 
 def _load_runs(farm: Farm, loaded: Loaded) -> None:
+    nodes = {id: node for id, _, _, node in loaded.endings}
     for id, job_id, worker_name, start, state in loaded.runs:
         job = farm.tree.jobs.get(job_id)
         worker = farm.workers.get(worker_name)
         if id in farm.runs or id in farm.ahead:
             continue
         if state == RESERVED:
-            left = worker is not None and worker.state == TERMINATED
-            if job is None or left or job.state not in QUEUED:
+            if id in nodes:  # who has its worker's name now may be another
+                worker = _of_node(farm, worker_name, nodes[id])
+            left = worker is None or worker.state == TERMINATED
+            if left or job is None or job.state not in QUEUED:
                 farm.changes.dropped_runs[id] = None
                 continue
-            run = Run(id, job, worker or _deleted(farm, worker_name, ""), start)
+            assert worker is not None
+            run = Run(id, job, worker, start)
             run.state = RESERVED
             farm.hold(run)
-            if worker is None:
-                farm.on_recall(run)
+            if id in nodes:
+                farm.on_void(run)
         elif job is not None and worker is not None and job.state == WORKING:
             job.run = worker.run = farm.runs[id] = Run(id, job, worker, start)
             worker.state = WORKING
-            # If its node does not have it, it may have had: the number must not begin twice.
-            worker.seen_run = id
+            if not worker.session:
+                # If it does not have it, it may have had: the number must not begin twice.
+                worker.seen_run = id
             farm.watch_deadline(job)
     for worker in farm.workers.values():
         if worker.state == WORKING and worker.run is None:
@@ -133,10 +138,10 @@ def _load_runs(farm: Farm, loaded: Loaded) -> None:
 
 def _load_endings(farm: Farm, loaded: Loaded) -> None:
     for id, job_id, worker_name, node in loaded.endings:
+        if id in farm.ahead:
+            continue
         job = farm.tree.jobs.get(job_id)
-        worker = farm.workers.get(worker_name)
-        if worker is None or worker.node != node:
-            worker = _deleted(farm, worker_name, node)
+        worker = _of_node(farm, worker_name, node)
         taken = job is None or job.claim is not None
         if taken or worker.state == TERMINATED:
             farm.changes.endings[id] = None
@@ -148,7 +153,10 @@ def _load_endings(farm: Farm, loaded: Loaded) -> None:
         settle(job)
 
 
-def _deleted(farm: Farm, name: str, node: str) -> Worker:
-    worker = farm.deleted.setdefault(name, Worker(name, 0.0))
-    worker.node = worker.node or node
+def _of_node(farm: Farm, name: str, node: str) -> Worker:
+    """Give the worker of that name and node, which may have been deleted."""
+    worker = farm.workers.get(name)
+    if worker is None or worker.node != node:
+        worker = farm.deleted.setdefault(name, Worker(name, 0.0))
+        worker.node = worker.node or node
     return worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coalition.core.affinity import CALL, NO_WORDS, Line, Words
+from coalition.core.affinity import CALL, NO_WORDS, Line, Words, requirement
 from coalition.core.states import WAITING, RunState, State, WorkerState
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Job:
         self.dir = dir
         self.environment = environment
         self.affinity = affinity
-        self.words = words
+        self.words = requirement(words, exclusive=exclusive)
         self.priority = priority
         self.timeout = timeout
         self.retry = retry

@@ -12,7 +12,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from coalition.core.affinity import NO_WORDS, Line, Words, join
+from coalition.core.affinity import LAST, LEASED, NO_WORDS, Line, Words, join
 from coalition.core.model import Job
 from coalition.core.states import WAITING
 
@@ -232,13 +232,16 @@ def _withdraw(node: Job, words: Words) -> None:
 def pick(root: Job, lines: tuple[Line, ...]) -> Job | None:
     """Give the job that a worker with these lines should run next, or None.
 
-    The lines are tried in order, for jobs that have affinity; then the jobs that have none.
+    The lines are tried in order, for jobs that have affinity; then the jobs that have none. To be
+    exclusive is no affinity.
     """
     group = root.group
     assert group is not None
     if not group.queues:
         return None
     for line in lines:
+        if line is LAST and LEASED not in group.queues:
+            break
         job = _descend(root, line)
         if job is not None:
             return job
@@ -250,7 +253,7 @@ Rank = tuple[Any, ...]
 
 
 def rank(job: Job, lines: tuple[Line, ...]) -> Rank:
-    """Give the rank of a job for lines one of which it fits, or that has no affinity."""
+    """Give the rank of a job that a worker with these lines may have."""
     path: list[tuple[int, int]] = []
     words = NO_WORDS
     node: Job | None = job
@@ -259,25 +262,28 @@ def rank(job: Job, lines: tuple[Line, ...]) -> Rank:
         words = join(words, node.words)
         node = node.parent
     place = len(lines)
-    if words:
+    if words and words != LEASED:
         place = next((i for i, line in enumerate(lines) if line.holds(words)), place)
     return (place, *reversed(path))
 
 
 def _descend(node: Job, line: Line) -> Job | None:
-    """Find the best job that has affinity and fits the line, its groups' words included."""
-    bare = True  # no word seen on the way down: the job still has to show one
+    """Find the best job that has affinity and fits the line, its groups' words included.
+
+    The last line is for those that have none.
+    """
+    bare = line is not LAST  # no word seen on the way down: the job still has to show one
     while (group := node.group) is not None:
         best: Job | None = None
         for words, queue in group.queues.items():
-            if (words or not bare) and line.holds(words):
+            if ((words and words != LEASED) or not bare) and line.holds(words):
                 child = queue.first()
                 assert child is not None
                 if best is None or (child.priority, -child.id) > (best.priority, -best.id):
                     best = child
         if best is None:
             return None
-        if best.words:
+        if best.words and best.words != LEASED:
             bare = False
         node = best
     return node

@@ -58,7 +58,7 @@ class App:
         logs = self._logs = JobLogs(config.logs, config.maxlogsize)
         self._removing = False
         self.journal: Journal[writing.Batch] = Journal(
-            clock, farm.changes, writing.snapshot, self._write, self._committed, self._crash
+            clock, farm.changes, self._snapshot, self._write, self._committed, self._crash
         )
         nodes = Nodes(clock, farm, logs, self.journal.durable, config.maxlogsize, identity)
         self.service = Service(clock, farm, self.journal, logs, nodes, self._read)
@@ -71,16 +71,20 @@ class App:
         try:
             with self._store.writing() as connection:
                 farm.load(loading.load(connection))
-                last = loading.last_timeout(connection)
+                last = self._last_timeout = loading.last_timeout(connection)
                 identity = versions.identity(connection)
-                writing.note_timeout(connection, farm.worker_timeout)
+                self._ended = loading.ended_runs(connection)
+                self._fresh = loading.fresh_runs(connection)
+                writing.note_timeout(connection, max(last, farm.worker_timeout))
         finally:
             gc.enable()
-        farm.on_beginning(self._clock.seconds(), last)
         farm.check_invariants()
         jobs, workers = len(farm.tree.jobs), len(farm.workers)
         log.info("%d jobs and %d workers of farm %s loaded", jobs, workers, identity)
         return identity
+
+    def _snapshot(self, changes: Changes) -> writing.Batch:
+        return writing.snapshot(changes, self._logs.owed, self._logs.folder.cleared)
 
     def _write(self, batch: writing.Batch) -> Deferred[None]:
         return deferToThreadPool(self._reactor, self._writer, writing.write, self._store, batch)
@@ -97,17 +101,9 @@ class App:
         if not self._removing:
             self._remove_logs()
 
-    def _remove_old_logs(self) -> None:
-        """Remove logs of jobs that were reset when the server was killed."""
-        jobs = self.service.farm.tree.jobs
-        for job_id in self._logs.job_ids():
-            if job_id in jobs and not jobs[job_id].start_time:
-                self._logs.clear(job_id)
-        self._remove_logs()
-
     def _remove_logs(self) -> None:
-        """Remove cleared logs, some in each turn."""
-        self._removing = self._logs.remove_some()
+        """Take cleared logs away, some in each turn."""
+        self._removing = self._logs.folder.clear_some()
         if self._removing:
             self._reactor.callLater(0, self._remove_logs)
 
@@ -119,7 +115,12 @@ class App:
         self._ports = [tcp, reactor.listenUDP(port, Discovery())]
         self._writer.start()
         self._readers.start()
-        self._remove_old_logs()
+        farm = self.service.farm
+        self._logs.folder.sort_out(farm.tree.jobs, farm.next_job, self._fresh)
+        self._logs.mend(self._ended)
+        self._remove_logs()
+        # Now, for all this may have taken a while in which nobody could report.
+        farm.on_beginning(self._clock.seconds(), self._last_timeout)
         reactor.callLater(0, timers.tick, self.service)
         reactor.callLater(GUARD, self._guard)
         # The reactor need not wait long for a thread that computes.

@@ -9,13 +9,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import re2
 
@@ -25,6 +22,16 @@ from coalition.core.model import Run
 from coalition.core.progress import Compile, Meter, Regex
 from coalition.core.states import RESERVED
 from coalition.errors import BadRequest, LogUnusable
+from coalition.server.folder import AT_ONCE, Folder
+from coalition.server.logfile import (
+    append,
+    end_of_head,
+    head_line,
+    is_over,
+    open_log,
+    tail_line,
+)
+from coalition.server.owed import Owed
 from coalition.server.section import CUT, Section, filler
 
 log = logging.getLogger(__name__)
@@ -53,16 +60,6 @@ def compile_pattern(text: bytes) -> Regex:
     return regex
 
 
-PIECE = 1024 * 1024
-"""Bytes of a log that are looked through at once for the head of a run."""
-
-NONBLOCK = getattr(os, "O_NONBLOCK", 0)
-"""For whatever stands in place of a log and is none: a FIFO would be waited for."""
-
-APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NONBLOCK | getattr(os, "O_BINARY", 0)
-"""How a log is opened, for each write: to keep it open would save 2 us of the 25 of a short run.
-Windows would write a carriage return before each newline, if it were not told that it is binary."""
-
 PASSING = frozenset(
     {
         errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT,
@@ -70,9 +67,6 @@ PASSING = frozenset(
     }
 )  # fmt: skip
 """Errors of a disk, its server or this computer: all logs have them, and they pass."""
-
-AT_ONCE = 200
-"""Files removed in one turn: more would keep the reactor for longer than a few milliseconds."""
 
 
 class JobLogs:
@@ -82,24 +76,19 @@ class JobLogs:
         self, folder: Path, limit: int = wire.MAXLOG, compile: Compile = compile_pattern
     ) -> None:
         """Use a folder, which is made if it is missing; keep `limit` bytes of a run's log."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = str(folder)
+        self.folder = Folder(folder)
         self._limit = limit
         self._compile = compile
         self._sections: dict[int, Section] = {}
         self._first_run: int | None = None  # number of the first one that this server has begun
-        self._doomed: dict[int, None] = {}  # jobs whose old log is still to be removed
         self._blocked: dict[int, str] = {}  # jobs whose file takes nothing, and why
+        self.owed = Owed()  # ends whose tail could not be written yet
         self.trouble: str | None = None  # why the disk takes no logs, while it does not
+        self._told = ""  # what was logged of that last: one bad file may be tried for ever
 
     def path(self, job_id: int) -> str:
         """Give the file of a job's log."""
-        if job_id in self._doomed:
-            self._remove(job_id)
-        return self._place(job_id)
-
-    def _place(self, job_id: int) -> str:
-        return f"{self._folder}/{job_id}.log"
+        return self.folder.path(job_id)
 
     def look(self, job_id: int) -> tuple[str, int, str]:
         """Give the file of a job's log, its size, and why what comes for it is lost, if it is.
@@ -144,8 +133,13 @@ class JobLogs:
         section.take(offset, fresh)
         return section.size, *section.meter.feed(fresh)
 
+    def size(self, run: Run) -> int | None:
+        """Give how many bytes of a run's output have arrived; None if the disk does not say."""
+        section = self._section(run)
+        return None if section is None else section.size
+
     def on_committed(self, changes: Changes) -> None:
-        """Write heads and tails of runs; what was cleared is removed by remove_some().
+        """Write heads and tails of runs; what was cleared goes later; see Folder.
 
         A tail is not written earlier: it would be there although the run had never ended, should
         the server be killed before the commit.
@@ -160,7 +154,12 @@ class JobLogs:
             if run.id not in begun:
                 self._end(run)
         # What began together with these did so after its job was reset.
-        self._doomed.update(changes.cleared_logs)
+        self.folder.clear(changes.cleared_logs)
+        for job_id in self._blocked.keys() & changes.cleared_logs.keys():
+            del self._blocked[job_id]
+        if self.owed:
+            for job_id in (*changes.cleared_logs, *changes.deleted_jobs):
+                self._forget(job_id)
         # By number: a later server takes all that stands below the last head for that run's output,
         # so an earlier run of the job must have its tail above that.
         for _, run in sorted(begun.items()):
@@ -171,15 +170,70 @@ class JobLogs:
             elif run.state != RESERVED and (section := self._section(run)) is not None:
                 self._write(run, section, b"")
 
-    def _end(self, run: Run) -> None:
+    def mend(self, runs: Iterable[Run]) -> None:
+        """Write the tails that an earlier server may not have written, of runs by number."""
+        for run in runs:
+            if self.trouble is None:
+                self._settle(run)
+            else:
+                self._owe(run)
+
+    def _end(self, run: Run) -> bool:
+        """Write the tail of a run; False if that has to wait."""
         section = self._section(run)
-        if section is None:
-            return
+        if section is None or not self._write(run, section, section.rest() + tail_line(run)):
+            self._owe(run)
+            return False
         del self._sections[run.id]
-        code = "no exit code" if run.code is None else f"exit code {run.code}"
-        end = run.start + run.duration
-        tail = f"{_head(run.id)} {run.state} at {_date(end)}, {run.duration:.3f} s, {code}\n"
-        self._write(run, section, section.rest() + tail.encode())
+        if self.owed:
+            self.owed.remove(run)
+        return True
+
+    def _owe(self, run: Run) -> None:
+        forgotten = self.owed.add(run)
+        if forgotten is None:
+            return
+        self._sections.pop(forgotten.id, None)
+        if self.owed.given_up == 1:  # one word for all: every run that ends may be one more
+            log.error(
+                "the log of job %d will lack the end of run %d: too many wait for the disk",
+                forgotten.job_id, forgotten.id,
+            )  # fmt: skip
+
+    def _settle(self, run: Run) -> bool:
+        """Write the tail of a run unless the file says that it is over; False if that has to wait.
+
+        Of one that ended before this server knew of it, the file alone tells that.
+        """
+        if run.id in self._sections:
+            return self._end(run)
+        try:
+            with open_log(self.path(run.job_id)) as file:
+                over = is_over(file, run.id)
+        except FileNotFoundError:
+            over = False
+        except OSError as error:
+            if self._waits(run.job_id, error):
+                self._owe(run)
+                return False
+            over = True  # or each start would write one more tail into what cannot be read
+        if over:
+            self.owed.remove(run)
+        return over or self._end(run)
+
+    def _settle_before(self, run: Run) -> bool:
+        """Write the tails of earlier runs of a job; False if that has to wait.
+
+        What stands below the head of a run is taken for its output, so they must be above it.
+        """
+        earlier = [one for one in self.owed.of_job(run.job_id) if one.id < run.id]
+        return all(self._settle(one) for one in earlier)
+
+    def _forget(self, job_id: int) -> None:
+        """The log of a job goes, and with it what is owed to it."""
+        for run in self.owed.of_job(job_id):
+            self.owed.remove(run)
+            self._sections.pop(run.id, None)
 
     def _write(self, run: Run, section: Section, text: bytes) -> bool:
         """Append to the file of a run's job, its head first; False if that has to wait.
@@ -188,15 +242,15 @@ class JobLogs:
         """
         if not text and section.has_head:
             return True
+        if self.owed and not self._settle_before(run):
+            return False
         try:
             if section.lost:
                 self._fill(run, section)
-            self._append(run.job_id, text if section.has_head else _head_line(run) + text)
+            append(self.path(run.job_id), text if section.has_head else head_line(run) + text)
         except OSError as error:
-            if self._passes(error):
-                self._note_trouble(run.job_id, error)
+            if self._waits(run.job_id, error):
                 return False
-            self._block(run.job_id, error)
             section.lost += len(text)
             return True
         self.trouble = None
@@ -208,25 +262,37 @@ class JobLogs:
     def _fill(self, run: Run, section: Section) -> None:
         """Write as much as was lost: the file is to tell how much of a run has arrived."""
         if not section.has_head:
-            self._append(run.job_id, _head_line(run))
+            append(self.path(run.job_id), head_line(run))
             section.has_head = True
         for piece in filler(section.lost):
-            self._append(run.job_id, piece)
-            section.lost -= len(piece)
+            append(self.path(run.job_id), piece)
+            section.fill(len(piece))
+
+    def _waits(self, job_id: int, error: OSError) -> bool:
+        """Note why a file is of no use; say whether it may be later, when the disk is."""
+        if self._passes(error):
+            self._note_trouble(job_id, error)
+            return True
+        self._block(job_id, error)
+        return False
 
     def _passes(self, error: OSError) -> bool:
         """Say whether an error concerns all logs, and not just the file of one."""
-        return error.errno in PASSING or not os.access(self._folder, os.W_OK | os.X_OK)
+        return error.errno in PASSING or not os.access(self.folder.name, os.W_OK | os.X_OK)
 
     def _note_trouble(self, job_id: int, error: OSError) -> None:
-        if self.trouble is None:
-            log.error("the log of job %d cannot be written: %s", job_id, error)
-        self.trouble = str(error)
+        told = f"the log of job {job_id} cannot be written: {error}"
+        if self.trouble is None and told != self._told:
+            log.error("%s", told)
+        self.trouble, self._told = str(error), told
 
     def try_again(self) -> None:
-        """See whether the disk takes logs again: those who wait for that may have none to write."""
+        """See whether the disk takes logs again: those who wait for that may have none to write.
+
+        Then it gets some of what is owed to it.
+        """
         if self.trouble is not None:
-            path = f"{self._folder}/.probe"
+            path = f"{self.folder.name}/.probe"
             try:
                 with open(path, "wb") as file:
                     file.write(bytes(4096))
@@ -234,49 +300,19 @@ class JobLogs:
             except OSError:
                 return
             self.trouble = None
+        for run in list(islice(self.owed, AT_ONCE)):
+            if not self._settle(run):
+                self.trouble = None  # that of one file: nobody else is to wait for it
+                return
+        if self.owed.given_up and not self.owed:
+            log.error("the logs lack the ends of %d runs", self.owed.given_up)
+            self.owed.given_up = 0
 
     def _block(self, job_id: int, error: OSError) -> None:
         if job_id not in self._blocked:
-            file = self._place(job_id)
+            file = self.folder.place(job_id)
             log.error("%s cannot be used, and what comes for it is lost: %s", file, _reason(error))
         self._blocked[job_id] = _reason(error)
-
-    def _append(self, job_id: int, data: bytes) -> None:
-        file = os.open(self.path(job_id), APPEND, 0o666)
-        try:
-            written = os.write(file, data)
-            while written < len(data):
-                written += _write_rest(file, data, written)
-        finally:
-            os.close(file)
-
-    def job_ids(self) -> Iterator[int]:
-        """Give the jobs that have a log."""
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                name = entry.name.removesuffix(".log")
-                if name != entry.name and name.isascii() and name.isdigit():
-                    yield int(name)
-
-    def clear(self, job_id: int) -> None:
-        """Remove a job's log, soon and in any case before it is looked at or written again."""
-        self._doomed[job_id] = None
-
-    def remove_some(self) -> bool:
-        """Remove some of the logs that were cleared; say whether there are more."""
-        for job_id in list(islice(self._doomed, AT_ONCE)):
-            self._remove(job_id)
-        return bool(self._doomed)
-
-    def _remove(self, job_id: int) -> None:
-        del self._doomed[job_id]
-        self._blocked.pop(job_id, None)
-        try:
-            os.unlink(self._place(job_id))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            log.error("the log of job %d cannot be removed: %s", job_id, error)
 
     def _meter(self, run: Run) -> Meter:
         job = run.job
@@ -303,7 +339,7 @@ class JobLogs:
     def _find(self, run: Run, section: Section) -> bool:
         try:
             with open_log(self.path(run.job_id)) as file:
-                base = _end_of_line(file, f"{_head(run.id)} on ".encode())
+                base = end_of_head(file, run)
                 if base:
                     size = file.seek(0, os.SEEK_END) - base
                     file.seek(max(base, base + size - len(CUT)))
@@ -311,74 +347,12 @@ class JobLogs:
         except FileNotFoundError:
             pass
         except OSError as error:
-            if self._passes(error):
-                self._note_trouble(run.job_id, error)
-                return False
-            self._block(run.job_id, error)
+            return not self._waits(run.job_id, error)
         return True
-
-
-def open_log(path: str) -> BinaryIO:
-    """Open a log to read it. Raises OSError."""
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 its user closes it
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is no regular file")
-    return file
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | NONBLOCK)
-
-
-def _end_of_line(file: BinaryIO, start: bytes) -> int:
-    """Give where the line that begins with `start` ends, 0 if there is none that is complete.
-
-    The file is not mapped: one of a few hundred MB would count as memory of the server.
-    """
-    before, position = b"", 0
-    while piece := file.read(PIECE):
-        text = before + piece
-        at = text.find(start)
-        if at >= 0:
-            file.seek(position + at)
-            line = file.readline()
-            return file.tell() if line.endswith(b"\n") else 0
-        before = text[-len(start) :]
-        position += len(text) - len(before)
-    return 0
-
-
-def _write_rest(file: int, data: bytes, written: int) -> int:
-    """Go on after a partial write; if the disk takes no more, take back what it took."""
-    try:
-        return os.write(file, data[written:])
-    except OSError:
-        os.ftruncate(file, os.fstat(file).st_size - written)
-        raise
 
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def _head_line(run: Run) -> bytes:
-    command = run.job.command.replace("\n", "\\n")
-    head = f"{_head(run.id)} on {run.worker.name} at {_date(run.start)}: {command}\n"
-    return head.encode(errors="replace")
-
-
-def _head(run_id: int) -> str:
-    return f"* RUN {run_id}"
-
-
-def _date(seconds: float) -> str:
-    return _date_of(int(seconds))
-
-
-@lru_cache(maxsize=100)
-def _date_of(second: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
 def check_patterns(local_pattern: str, global_pattern: str) -> None:

@@ -14,6 +14,10 @@ and the answer, and a little more."""
 MOST_AHEAD = 256
 """Jobs that are handed ahead to a node at most."""
 
+BRIEFEST = HORIZON / MOST_AHEAD
+"""Seconds that a run counts as having taken at least: its worker alone is then handed the most.
+What a node tells may be so little that its inverse is infinite."""
+
 NEWEST = 0.2
 """Weight of a report's runs in a node's pace: some tens of short runs bring it to theirs."""
 
@@ -43,7 +47,7 @@ class Node:
         self.idle: list[Worker] = []  # those a held request offers
         self.tags: frozenset[str] = frozenset()  # by which jobs can call its workers
         self.called: frozenset[str] = frozenset()  # those that do, whose workers get nothing ahead
-        self.pace = 0.0  # seconds that its runs took of late, 0 before any has ended
+        self.pace = 0.0  # seconds that its runs kept workers of late, 0 before any has ended
 
     def at_work(self, now: float) -> bool:
         """Say whether a worker.py speaks for this node."""
@@ -72,9 +76,9 @@ class Node:
         return report.session in (self.session, self.left) and report.number < self.number
 
     def note_pace(self, ends: list[wire.End]) -> None:
-        """Learn from the runs that have ended how long those to come will take."""
+        """Learn from the runs that have ended for how long those to come will keep a worker."""
         if ends:
-            newest = sum(end.seconds for end in ends) / len(ends)
+            newest = sum(end.seconds + end.clearing for end in ends) / len(ends)
             self.pace += (newest - self.pace) * (NEWEST if self.pace else 1.0)
 
     def slow_down(self) -> None:
@@ -89,4 +93,5 @@ class Node:
         if not self.pace:
             return 0
         ages = [now - worker.run.start if worker.run is not None else 0.0 for worker in workers]
-        return min(MOST_AHEAD, int(sum(HORIZON / max(self.pace, age) for age in ages)))
+        longest = (max(self.pace, age, BRIEFEST) for age in ages)
+        return min(MOST_AHEAD, int(sum(HORIZON / seconds for seconds in longest)))

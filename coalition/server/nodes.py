@@ -133,8 +133,7 @@ class Nodes:
 
     def at_work(self, worker: Worker, now: float) -> bool:
         """Say whether somebody speaks for a worker, or may still do what it was given."""
-        has_some = worker.run is not None or worker.endings or worker.ahead
-        if has_some and now - worker.ping_time < self._farm.worker_timeout:
+        if self._farm.may_be_busy(worker, now):
             return True
         if not worker.node:
             return now - worker.ping_time < SILENCE

@@ -111,6 +111,8 @@ class Reports:
             return False
         run = farm.runs.get(end.run)
         if run is not None and run.worker.node == report.node:
+            if not self._has_all(run, end, orders):
+                return False
             self._note_end(run, end, now)
         orders.ended.append(end.run)
         return True
@@ -133,8 +135,10 @@ class Reports:
         if not may_count(run):
             farm.on_release(run)  # it is over all the same
             return True
-        farm.on_place(run, worker, max(run.start, now - end.ago - end.seconds))
+        # Not 0, whatever its node says: that is the start of what has not begun.
+        farm.on_place(run, worker, max(run.start, _ended(end, now) - end.seconds, 1.0))
         whole, told = self._keep(run, chunks.pop(run.id, []), orders)
+        whole = whole and self._has_all(run, end, orders)
         if whole:
             other = farm.step_aside(worker)
             farm.on_begun(run, worker, run.start)
@@ -144,7 +148,7 @@ class Reports:
         return whole
 
     def _note_end(self, run: Run, end: wire.End, now: float) -> None:
-        ended = max(run.start, now - end.ago)
+        ended = max(run.start, _ended(end, now))
         seconds = min(end.seconds, max(0.0, now - run.start) + CLOCK_SET)
         if end.again:
             self._farm.on_give_back(run.worker, end.run, ended)
@@ -179,6 +183,16 @@ class Reports:
             whole = have >= piece.end
             told.append((progress, local))
         return whole, told
+
+    def _has_all(self, run: Run, end: wire.End, orders: wire.Orders) -> bool:
+        """Say whether all of the log of a run that is over has arrived; ask for what has not."""
+        if not end.size or orders.logs.get(run.id, 0) >= end.size:
+            return True
+        have = self._logs.size(run)
+        if have is None:
+            return False
+        orders.logs[run.id] = have
+        return have >= end.size
 
     def _note_progress(self, run: Run, told: list[Told]) -> None:
         for progress, local in told:
@@ -229,7 +243,7 @@ class Reports:
         idle: list[Worker] = []
         for slot in slots:
             worker = self._farm.workers[slot.name]
-            unseen = self._take_endings(worker, slot, orders)
+            unseen = self._take_endings(report, worker, slot, orders)
             if slot.run:
                 self._take_busy(worker, slot.run, slot.run in ended, orders)
             elif unseen:
@@ -240,19 +254,22 @@ class Reports:
                 idle.append(worker)
         return idle
 
-    def _take_endings(self, worker: Worker, slot: wire.Slot, orders: wire.Orders) -> bool:
+    def _take_endings(
+        self, report: wire.Report, worker: Worker, slot: wire.Slot, orders: wire.Orders
+    ) -> bool:
         """Note which runs that were taken back are gone; say whether the node may not know of one.
 
         The start of such a one may still be on the way, sent with an earlier answer: the node is
-        told once to end it, and only what it says after that means that it has nothing.
+        told to end it until it says that it will not begin it. One that stands behind another, of
+        which the node shows that it is the worker's, is not gone either.
         """
         unseen = False
         for run in list(worker.endings.values()):
             known = run.id <= max(slot.last, slot.run) or worker.seen_run == run.id
-            if not known and not run.recalled:
-                run.recalled = unseen = True
+            if not known and run.id not in report.unknown:
+                unseen = True
                 orders.kill.append(run.id)
-            elif slot.run and slot.run != run.id:
+            elif slot.run != run.id and not (run.id in report.ahead or run.id in report.ending):
                 self._farm.on_gone(run)
         return unseen
 
@@ -272,6 +289,11 @@ class Reports:
         elif run is None and not slot.resting:
             run = farm.on_pick(worker, now)
         return run
+
+
+def _ended(end: wire.End, now: float) -> float:
+    """Give when a run was over by itself; what it had left was ended later."""
+    return now - end.ago - end.clearing
 
 
 def alike(workers: list[Worker], worker: Worker) -> list[str]:

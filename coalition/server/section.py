@@ -113,6 +113,11 @@ class Section:
             return 0
         return max(0, self._limit + (0 if offset is None else SLACK) - self._kept)
 
+    def fill(self, size: int) -> None:
+        """Note that so many of the bytes that were lost have been made up for in the file."""
+        self.lost -= size
+        self._line_open = self._line_open and self.lost > 0
+
     def rest(self) -> bytes:
         """Give what is still to be written when the run has ended, up to the end of a line."""
         last, line_open = self._last, self._line_open and not self.lost

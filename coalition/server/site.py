@@ -17,7 +17,7 @@ from twisted.web.static import File, NoRangeStaticProducer
 
 from coalition import errors
 from coalition.server import answers
-from coalition.server.joblog import open_log
+from coalition.server.logfile import open_log
 from coalition.server.routes import Call, find, jobs, protocols, state, workers
 from coalition.server.service import Service
 

@@ -28,6 +28,8 @@ def tick(service: Service, due: float | None = None) -> None:
         else:
             service.farm.on_tick(now)
             service.nodes.look()
+        if service.logs.owed:
+            service.logs.try_again()
         if service.farm.changes:
             service.journal.kick()
     except Exception:

@@ -6,11 +6,11 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from sys import intern
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TextClause, func, select, text, update
+from sqlalchemy import Column, ColumnElement, Connection, TextClause, func, select, text, update
 
 from coalition.core.affinity import Words, parse_lines, parse_words
 from coalition.core.loading import Loaded
-from coalition.core.model import Job, Worker
+from coalition.core.model import Job, Run, Worker
 from coalition.core.states import FINISHED, LOST, RESERVED, STATES, WORKING, RunState
 from coalition.store import reading, schema, writing
 from coalition.store.engine import fetch
@@ -66,10 +66,72 @@ def load(connection: Connection) -> Loaded:
 
 
 def last_timeout(connection: Connection) -> float:
-    """Give the `timeout` in seconds that nodes were told before this start, 0 if none was."""
+    """Give the longest `timeout` in seconds that nodes may count with, 0 if none was told."""
     table = schema.counters.c
     told = connection.scalar(select(table.value).where(table.name == writing.TIMEOUT))
     return (told or 0) / 1000
+
+
+def ended_runs(connection: Connection) -> list[Run]:
+    """Give the runs whose logs may lack their last line, by number, each with a job of its own.
+
+    They are those of the last batch in which any ended, and those whose line had to wait. Where the
+    job was deleted or reset there is no log any more.
+    """
+    run, job, worker, ending = (
+        table.c for table in (schema.runs, schema.jobs, schema.workers, schema.endings)
+    )
+    question = (
+        select(
+            run.id, run.job_id, job.command, run.worker, func.coalesce(worker.node, ending.node),
+            run.start, run.state, run.duration, run.code,
+        )
+        .join_from(schema.runs, schema.jobs, job.id == run.job_id)
+        .outerjoin(schema.workers, worker.name == run.worker)
+        .outerjoin(schema.endings, ending.id == run.id)
+        .where(job.start_time != 0)
+        .order_by(run.id)
+    )  # fmt: skip
+    return [
+        _ended_run(*row)
+        for ids in _listed(connection, schema.farm.c.ended)
+        for row in fetch(connection, question.where(text(f"{run.id} IN ({ids})")))
+    ]
+
+
+def fresh_runs(connection: Connection) -> list[tuple[int, int]]:
+    """Give runs and their jobs whose logs were cleared before that, and may still be there."""
+    table = schema.runs.c
+    question = select(table.id, table.job_id)
+    return [
+        (run, job)
+        for ids in _listed(connection, schema.farm.c.fresh)
+        for run, job in fetch(connection, question.where(text(f"id IN ({ids})")))
+    ]
+
+
+def _listed(connection: Connection, column: Column[Any]) -> Iterator[str]:
+    """Give the numbers of a list as it stands in the table Farm; see id_lists()."""
+    listed = connection.scalar(select(column)) or ""
+    return id_lists(sorted(int(number) for number in listed.split(",") if number))
+
+
+def _ended_run(
+    id: int,
+    job: int,
+    command: str,
+    name: str,
+    node: str | None,
+    start: float,
+    state: RunState,
+    duration: float,
+    code: int | None,
+) -> Run:
+    worker = Worker(name, 0.0)
+    worker.node = node or ""
+    run = Run(id, Job(job, command=command), worker, float(start))
+    run.state, run.duration, run.code = state, float(duration), code
+    return run
 
 
 def load_trees(connection: Connection, ids: Iterable[int], known: Container[int] = ()) -> Loaded:
@@ -218,7 +280,7 @@ def _workers(connection: Connection) -> list[Worker]:
         worker.host, worker.os, worker.cores, worker.memory, worker.version = row[10:15]
         worker.session = row[15]
         worker.affinity = "\n".join(lines.get(worker.name, ()))
-        worker.lines = parse_lines(worker.affinity)
+        worker.lines = parse_lines(worker.affinity, leased=bool(worker.node))
         workers.append(worker)
     return workers
 

@@ -168,7 +168,9 @@ endings = Table(
     _column("node", Name),
     **OPTIONS,
 )
-"""Runs that were taken from their workers, which have not said yet that nothing is left of them."""
+"""Runs that were taken from their workers, which have not said yet that nothing is left of them;
+and those that were handed ahead and are void, or whose workers were deleted, with the node that has
+them."""
 
 affinities = Table(
     "Affinities",
@@ -195,12 +197,17 @@ counters = Table(
     _column("value", Number),
     **OPTIONS,
 )
-"""The highest id ever given to a job ("jobs") and to a run ("runs"); the last "timeout" in ms."""
+"""The highest id ever given to a job ("jobs") and to a run ("runs"), and the
+longest "timeout" in ms that a node may count with."""
 
 farm = Table(
     "Farm",
     metadata,
     Column("identity", Name, primary_key=True),
+    Column("ended", LongText),
+    Column("fresh", LongText),
     **OPTIONS,
 )
-"""One row: the random text by which nodes tell this farm from others, at whatever address it is."""
+"""One row: the random text by which nodes tell this farm from others, at whatever address it is;
+and numbers of runs, "1,2": those whose logs may lack their last line, and those that began after
+their jobs' logs were cleared, which may still be there, should the server be killed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -55,9 +55,12 @@ NOT_BEGUN = 0.0
 """`start` of a run that is RESERVED: `start` has an index, which `state` has not."""
 
 TIMEOUT = "timeout"
-"""Name of the counter that is no counter: the `timeout` in ms that nodes are told."""
+"""Name of the counter that is no counter: the longest `timeout` in ms a node may count with."""
 
 IDS_PER_STATEMENT = 1000
+
+MOST_LISTED = 40_000
+"""Runs of one batch that are listed: of 19 digits they are 800 kB, which every server takes."""
 
 
 @dataclass(slots=True)
@@ -84,17 +87,27 @@ class Batch:
     ended_submissions: list[int] = field(default_factory=list)
     last_job: int = 0  # the highest id that was given, 0 if none was
     last_run: int = 0
+    timeout: float | None = None  # the longest that nodes count with, in seconds, if it is new
+    ended: str | None = None  # the new list of runs whose logs may lack their last line
+    fresh: str | None = None  # that of runs whose job's log was cleared before they began
 
 
-def snapshot(changes: Changes) -> Batch:
-    """Read the values of everything that changed. Runs in the reactor's thread, so it is quick."""
+def snapshot(changes: Changes, owed: Iterable[Run] = (), cleared: Collection[int] = ()) -> Batch:
+    """Read the values of everything that changed. Runs in the reactor's thread, so it is quick.
+
+    `owed` are runs of earlier batches whose logs still lack their last line, `cleared` are jobs
+    whose logs of before are still to be removed.
+    """
     batch = Batch()
     _take_jobs(batch, changes)
     _take_runs(batch, changes)
+    _take_ended(batch, changes, owed)
+    _take_fresh(batch, changes, cleared)
     batch.workers = [_worker_row(worker) for worker in changes.workers.values()]
     batch.worker_affinities = {name: worker.affinity for name, worker in changes.workers.items()}
     batch.deleted_workers = list(changes.deleted_workers)
     batch.affinities = dict(changes.affinities)
+    batch.timeout = changes.timeout
     for id, jobs in changes.submissions.items():
         if jobs is None:
             batch.ended_submissions.append(id)
@@ -142,6 +155,35 @@ def _take_runs(batch: Batch, changes: Changes) -> None:
             worker = ending.worker
             batch.endings.append((id, ending.job_id, worker.name, worker.node))
     batch.last_run = max(new, default=0)
+
+
+def _take_ended(batch: Batch, changes: Changes, owed: Iterable[Run]) -> None:
+    """List the runs that still need the last line of their log once this batch is written.
+
+    With the log of a job goes what ended before; a run that also began in this batch did so after.
+    """
+    ended, cleared = changes.finished_runs, changes.cleared_logs
+    if ended or cleared:
+        begun = changes.new_runs.keys() | changes.begun_runs.keys() if cleared else ()
+        numbers = [run.id for run in owed if run.job_id not in cleared]
+        numbers += [id for id, run in ended.items() if run.job_id not in cleared or id in begun]
+        batch.ended = ",".join(map(str, numbers[:MOST_LISTED]))
+
+
+def _take_fresh(batch: Batch, changes: Changes, cleared: Collection[int]) -> None:
+    """List the runs of this batch that begin where the log of before may still stand.
+
+    They get their heads, for which it goes, before the next batch is written.
+    """
+    if not changes.cleared_logs and not cleared:
+        return
+    numbers = [
+        id
+        for id, run in {**changes.new_runs, **changes.begun_runs}.items()
+        if run.state != RESERVED and (run.job_id in changes.cleared_logs or run.job_id in cleared)
+    ]
+    if numbers:
+        batch.fresh = ",".join(map(str, numbers[:MOST_LISTED]))
 
 
 def _without(jobs: dict[int, Job], gone: dict[int, None]) -> dict[int, Job]:
@@ -213,6 +255,11 @@ def write(store: Store, batch: Batch) -> None:
         _write_affinities(connection, batch.affinities)
         raise_counter(connection, "jobs", batch.last_job)
         raise_counter(connection, "runs", batch.last_run)
+        if batch.timeout is not None:
+            note_timeout(connection, batch.timeout)
+        for column, listed in (("ended", batch.ended), ("fresh", batch.fresh)):
+            if listed is not None:
+                connection.exec_driver_sql(f"UPDATE {schema.farm.name} SET {column} = '{listed}'")
     # Only now: a transaction that failed has written none of them.
     for name in batch.deleted_workers:
         store.affinities.pop(name, None)
@@ -299,7 +346,7 @@ def raise_counter(connection: Connection, name: str, value: int) -> None:
 
 
 def note_timeout(connection: Connection, seconds: float) -> None:
-    """Note the `timeout` that nodes are told from now on."""
+    """Note the longest `timeout` that a node may count with from now on."""
     table = schema.counters
     connection.execute(delete(table).where(table.c.name == TIMEOUT))
     connection.execute(insert(table).values(name=TIMEOUT, value=round(seconds * 1000)))

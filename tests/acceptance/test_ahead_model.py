@@ -1,17 +1,20 @@
 """Two nodes, the server's own parts, and a network between them that loses, delays and reorders.
 
-Only processes and time are played. Whatever happens, no job has two processes at a time, no end
-counts twice, and everything is done in the end.
+Only processes and time are played; reports are small, so that logs need several. Whatever happens,
+no job has two processes at a time, no end counts twice, and everything is done in the end, with all
+of its log.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -25,11 +28,20 @@ from coalition.core.states import FINISHED
 from coalition.core.submission import Submission
 from coalition.server.joblog import JobLogs
 from coalition.server.nodes import Nodes
+from coalition.worker.node import held
+from coalition.worker.node import run as runs
 from coalition.worker.node.actions import Action, Begin, Drop, EndTree, Forget, Plan, Save
 from coalition.worker.node.machine import Machine
 from tests.server.builders import Turns
 
 INDEX = st.integers(0, 10**6)
+
+LAST_RUN = re.compile(rb"\* RUN (\d+) on [^\n]*\n((?:\d{8}\n)*)\* RUN \1 FINISHED [^\n]*code 0\n\Z")
+
+
+def output(run: int) -> bytes:
+    """Return what a run writes: nothing, a line, or more than goes into a report."""
+    return b"%08d\n" % run * (run % 4)
 
 
 class Play:
@@ -77,7 +89,7 @@ class Play:
         if code == 0 and run not in self.dying:
             self.completed[self.jobs[run]] += 1
         self.dying.discard(run)
-        self.machine.on_output(run, 4)
+        self.machine.on_output(run, len(output(run)))
         self.do(self.machine.on_exit(run, code, now, seconds), now)
 
 
@@ -88,6 +100,9 @@ class Network(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.small = pytest.MonkeyPatch()
+        self.small.setattr(runs, "RUN_LIMIT", 16)
+        self.small.setattr(held, "REPORT_LIMIT", 40)
         self.clock = Turns()
         self.clock.advance(1_000_000)
         self.folder = tempfile.TemporaryDirectory()
@@ -148,8 +163,8 @@ class Network(RuleBasedStateMachine):
     @rule(index=INDEX)
     @precondition(lambda self: self.users and self.farm.runs)
     def take_too_long(self, index: int) -> None:
-        runs = list(self.farm.runs.values())
-        run = runs[index % len(runs)]
+        going = list(self.farm.runs.values())
+        run = going[index % len(going)]
         run.job.timeout = 0.001
         self.farm.watch_deadline(run.job)
         self.clock.advance(0.01)
@@ -202,7 +217,7 @@ class Network(RuleBasedStateMachine):
             self.clock.advance(max(0.0, due - self.now))
             plan = node.machine.build_report(self.now)
             plan.report.logs = [
-                wire.Chunk(cut.run, cut.offset, b"log\n"[cut.offset : cut.offset + cut.length])
+                wire.Chunk(cut.run, cut.offset, output(cut.run)[cut.offset :][: cut.length])
                 for cut in plan.cuts
             ]
             node.sent.append(plan)
@@ -216,10 +231,11 @@ class Network(RuleBasedStateMachine):
             else:
                 node.machine.on_lost(plan.number, self.now)
 
-        before = {run.id for run in self.farm.runs.values()} | self.farm.ahead.keys()
+        before = self.farm.runs.keys() | self.farm.ahead.keys()
         ensureDeferred(self.nodes.report(plan.report, "ip", self.now)).addCallback(done)
+        over = before - (self.farm.runs.keys() | self.farm.ahead.keys())
         for end in plan.report.ends:
-            if end.run in before and end.code == 0 and not end.again:
+            if end.run in over and end.code == 0 and not end.again:
                 self.succeeded[end.run] += 1
                 assert self.succeeded[end.run] == 1
         self.clock.advance(0.001)
@@ -276,7 +292,7 @@ class Network(RuleBasedStateMachine):
         )
         self.nodes.refresh(list(self.farm.workers))
         self.nodes.look()
-        for _ in range(400):
+        for _ in range(4000):
             for play, node in enumerate(self.plays):
                 node.do(node.machine.give_back(self.now), self.now)
                 for run in list(node.alive()):
@@ -295,8 +311,10 @@ class Network(RuleBasedStateMachine):
         states = {job.id: job.state for job in self.farm.tree.jobs.values()}
         assert set(states.values()) <= {FINISHED}, states
         for id in states:
-            assert Path(self.logs.path(id)).read_bytes().endswith(b"code 0\n")
+            last = LAST_RUN.search(Path(self.logs.path(id)).read_bytes())
+            assert last is not None and last[2] == output(int(last[1]))
         self.folder.cleanup()
+        self.small.undo()
 
 
 class Quiet(Network):

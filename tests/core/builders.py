@@ -39,8 +39,10 @@ def group(
     return submit(farm, parent, after, command="", **fields)
 
 
-def worker(farm: Farm, name: str = "w", affinity: str = "", now: float = NOW) -> Worker:
-    made = farm.on_contact(name, now)
+def worker(
+    farm: Farm, name: str = "w", affinity: str = "", now: float = NOW, node: str = ""
+) -> Worker:
+    made = farm.on_contact(name, now, node=node)
     farm.on_announce(made, affinity)
     return made
 

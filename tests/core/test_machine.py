@@ -26,6 +26,8 @@ INDEX = st.integers(0, 10**6)
 def slow_pick(farm: Farm, worker: Worker) -> Job | None:
     """The model: look at every job, sort, take the first."""
     ready = [job for job in farm.tree.jobs.values() if is_ready(job)]
+    if not worker.node:
+        ready = [job for job in ready if not any(j.exclusive for j in [job, *ancestors(job)])]
     ready.sort(key=order_key)
     for line in worker.affinity.split("\n"):
         for job in ready:
@@ -74,8 +76,13 @@ class FarmMachine(RuleBasedStateMachine):
     )
     def workers(self, lines: list[str]) -> None:
         for number, affinity in enumerate(lines):
-            worker = self.farm.on_contact(f"w{number}", self.now)
+            worker = self.contact(number)
             self.farm.on_announce(worker, affinity)
+
+    def contact(self, number: int) -> Worker:
+        """The last worker speaks by protocol 1."""
+        node = f"n{number}" if number < 2 else ""
+        return self.farm.on_contact(f"w{number}", self.now, node=node)
 
     def some(self, index: int) -> int:
         ids = [*self.farm.tree.jobs, 0]
@@ -98,14 +105,18 @@ class FarmMachine(RuleBasedStateMachine):
         retry=st.integers(0, 2),
         timeout=st.sampled_from([0, 0, 20]),
         beside=st.booleans(),
+        exclusive=st.booleans(),
     )
-    def submit(self, jobs: list[Any], retry: int, timeout: float, beside: bool) -> None:
+    def submit(
+        self, jobs: list[Any], retry: int, timeout: float, beside: bool, exclusive: bool
+    ) -> None:
         submission = Submission()
         made: list[Job] = []
         for is_group, affinity, priority, parent, after in jobs:
             job = Job(
                 self.farm.new_id(), command="" if is_group else "x", affinity=affinity,
                 words=parse_words(affinity), priority=priority, retry=retry, timeout=timeout,
+                exclusive=exclusive,
             )  # fmt: skip
             known: list[Any] = [*made, *self.farm.tree.jobs]
             dependencies = [known[index % len(known)] for index in after] if known else []
@@ -126,7 +137,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2))
     def pick(self, number: int) -> None:
-        worker = self.farm.on_contact(f"w{number}", self.now)
+        worker = self.contact(number)
         if worker.run is None:
             self.farm.on_rest(worker)  # who asks has nothing left
             expected = slow_pick(self.farm, worker) if worker.active else None
@@ -135,16 +146,18 @@ class FarmMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2))
     def hand_ahead(self, number: int) -> None:
-        worker = self.farm.on_contact(f"w{number}", self.now)
+        worker = self.contact(number)
         expected = slow_pick(self.farm, worker) if worker.active else None
         run = self.farm.on_reserve(worker, self.now)
-        assert (run.job if run else None) is expected
+        assert (run.job if run else None) is (
+            None if expected is None or expected.exclusive else expected
+        )
 
     @precondition(lambda self: self.farm.ahead)
     @rule(index=INDEX, number=st.integers(0, 2))
     def begin(self, index: int, number: int) -> None:
         run = [*self.farm.ahead.values()][index % len(self.farm.ahead)]
-        worker = self.farm.on_contact(f"w{number}", self.now)
+        worker = self.contact(number)
         # What it was given itself and has not received is taken back.
         free = worker.run is None or worker.seen_run != worker.run.id
         runs = free and not run.recalled and is_startable(run.job)
@@ -176,7 +189,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2))
     def rest(self, number: int) -> None:
-        self.farm.on_rest(self.farm.on_contact(f"w{number}", self.now))
+        self.farm.on_rest(self.contact(number))
 
     @precondition(lambda self: self.farm.runs)
     @rule(index=INDEX)
@@ -186,7 +199,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2), last=st.sampled_from([0, 0, 10]))
     def idle(self, number: int, last: int) -> None:
-        worker = self.farm.on_contact(f"w{number}", self.now)
+        worker = self.contact(number)
         self.farm.on_numbers(last)
         offered = self.farm.on_idle(worker, self.now, last)
         assert offered is None or offered.id > last
@@ -195,7 +208,7 @@ class FarmMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float, alive: set[int]) -> None:
         self.now += seconds
         for number in alive:
-            self.farm.on_contact(f"w{number}", self.now)
+            self.contact(number)
         self.farm.on_tick(self.now)
 
     @rule(index=INDEX, what=st.sampled_from(["reset", "reset_errors", "start", "pause"]))
@@ -218,9 +231,9 @@ class FarmMachine(RuleBasedStateMachine):
         }
         self.attempt(self.farm.on_edit, edits, self.now)
 
-    @rule(index=INDEX, priority=PRIORITIES, affinity=WORDS)
-    def reorder(self, index: int, priority: int, affinity: str) -> None:
-        edit = {"priority": priority, "affinity": affinity}
+    @rule(index=INDEX, priority=PRIORITIES, affinity=WORDS, exclusive=st.booleans())
+    def reorder(self, index: int, priority: int, affinity: str, exclusive: bool) -> None:
+        edit = {"priority": priority, "affinity": affinity, "exclusive": exclusive}
         self.attempt(self.farm.on_edit, {self.some(index): edit}, self.now)
 
     @rule(index=INDEX, command=st.sampled_from(["", "x"]))
@@ -243,10 +256,10 @@ class FarmMachine(RuleBasedStateMachine):
     def delete_worker(self, number: int) -> None:
         """Its node does not know, and speaks on as before."""
         name = f"w{number}"
-        old = self.farm.on_contact(name, self.now)
+        old = self.contact(number)
         had = {run.job for run in (old.run, *old.endings.values()) if run is not None}
         self.farm.on_delete_workers([name], self.now)
-        new = self.farm.on_contact(name, self.now)
+        new = self.contact(number)
         assert {run.job for run in new.endings.values()} == had
 
     @invariant()

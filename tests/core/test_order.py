@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coalition.core.model import Job
-from tests.core.builders import farm, group, order, run, submit, worker
+from tests.core.builders import NOW, farm, group, order, run, submit, worker
 
 
 def test_higher_priority_first_and_the_older_first_among_equals() -> None:
@@ -108,3 +108,35 @@ def test_a_worker_that_is_not_active_gets_nothing() -> None:
     f.on_start_workers(["w"], 0)
 
     assert order(f, w) == [job]
+
+
+def test_an_exclusive_job_has_its_place_in_the_order_like_any_other() -> None:
+    f = farm()
+    node = worker(f, affinity="nuke", node="n")
+    low = submit(f, priority=1, exclusive=True)
+    plain, high = submit(f, priority=2), submit(f, priority=3, exclusive=True)
+    words = submit(f, affinity="nuke", priority=0, exclusive=True)
+    inside = submit(f, group(f, affinity="nuke"), exclusive=True)
+
+    assert order(f, node) == [inside, words, high, plain, low]
+
+
+def test_a_worker_of_protocol_1_is_given_no_exclusive_job() -> None:
+    f = farm()
+    first, second = submit(f, exclusive=True, priority=2), submit(f)
+    also = submit(f, affinity="nuke", exclusive=True)
+    old = worker(f, affinity="nuke")
+
+    assert order(f, old) == [second]
+    f.on_edit({first.id: {"exclusive": False}}, NOW)
+    assert order(f, old) == [first]
+    assert order(f, worker(f, node="n")) == [also]
+
+
+def test_an_exclusive_job_can_call_a_worker_by_its_name() -> None:
+    f = farm()
+    job = submit(f, affinity="@w,nuke", exclusive=True)
+    plain, other = submit(f, affinity="@w", exclusive=True), submit(f, affinity="@other")
+
+    assert order(f, worker(f, affinity="nuke", node="n")) == [job, plain]
+    assert order(f, worker(f, "other")) == [other]

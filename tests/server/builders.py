@@ -95,17 +95,21 @@ class Inside:
         with store.writing() as connection:
             self.farm.load(loading.load(connection))
             last = loading.last_timeout(connection)
-            writing.note_timeout(connection, timeout)
+            ended, fresh = loading.ended_runs(connection), loading.fresh_runs(connection)
+            writing.note_timeout(connection, max(last, timeout))
         self.farm.on_beginning(NOW, last)
         self.store = store
         self.stopped: list[Failure] = []
         self.logs = JobLogs(folder / "logs", maxlog)
+        self.logs.folder.sort_out(self.farm.tree.jobs, self.farm.next_job, fresh)
+        self.logs.mend(ended)
+        self.on_committed = self.logs.on_committed
         self.journal: Journal[writing.Batch] = Journal(
             self.clock,
             self.farm.changes,
-            writing.snapshot,
+            lambda changes: writing.snapshot(changes, self.logs.owed, self.logs.folder.cleared),
             lambda batch: maybeDeferred(writing.write, store, batch),
-            self.logs.on_committed,
+            lambda changes: self.on_committed(changes),
             self.stopped.append,
         )
         self.nodes = Nodes(self.clock, self.farm, self.logs, self.journal.durable, maxlog)
@@ -150,6 +154,8 @@ class Inside:
         self.clock.advance(seconds)
         self.farm.on_tick(self.clock.seconds())
         self.nodes.look()
+        if self.logs.owed:
+            self.logs.try_again()
         if self.farm.changes:
             self.journal.kick()
         self.turn(3)

@@ -26,16 +26,18 @@ def jobs(orders: wire.Orders) -> list[int]:
 
 
 class Quick:
-    """A node of one worker whose runs are short."""
+    """A node of one worker whose runs are short, and leave something that takes `clearing`."""
 
-    def __init__(self, farm: Inside, seconds: float = QUICK) -> None:
+    def __init__(self, farm: Inside, seconds: float = QUICK, clearing: float = 0.0) -> None:
         self.farm = farm
         self.number = 0
         self.last = 0
         farm.submit(priority=5000)
         start = farm.told(0).start[0]
         farm.submit(priority=5000)
-        self.run = farm.told(0, ends=[End(start.run, seconds=seconds)]).start[0].run
+        self.run = (
+            farm.told(0, ends=[End(start.run, seconds=seconds, clearing=clearing)]).start[0].run
+        )
 
     def tells(self, *held: int, run: int | None = None, ends: Sequence[End] = ()) -> wire.Orders:
         """A report in which the worker has `run` and the node holds what was handed ahead."""
@@ -60,6 +62,14 @@ def test_a_node_with_short_runs_is_handed_the_next_jobs_in_their_order(farm: Ins
 @pytest.mark.parametrize("seconds", [1.0, 20.0])
 def test_a_node_with_long_runs_is_handed_nothing(farm: Inside, seconds: float) -> None:
     node = Quick(farm, seconds)
+    farm.submit()
+    assert node.tells().ahead == []
+
+
+def test_a_node_is_handed_nothing_while_what_short_runs_leave_takes_long_to_end(
+    farm: Inside,
+) -> None:
+    node = Quick(farm, clearing=3.0)
     farm.submit()
     assert node.tells().ahead == []
 
@@ -330,6 +340,20 @@ def test_what_is_over_when_its_node_hears_of_a_pause_counts(
     assert farm.told(0, node="other").start == []
 
 
+@pytest.mark.parametrize("edit", [{"paused": True}, {"priority": 7}, {"title": "new", "retry": 2}])
+@pytest.mark.parametrize("above", [0, 1])
+def test_what_is_over_counts_though_its_job_was_edited_in_what_a_run_does_not_depend_on(
+    farm: Inside, above: int, edit: dict[str, object]
+) -> None:
+    node = Quick(farm)
+    job = farm.submit({"title": "film", "children": [{"title": "a", "command": "true"}]})["id"] + 1
+    (run,) = numbers(node.tells())
+    farm.do(farm.service.edit_jobs(NOBODY, {job - above: edit}))
+    ends = [End(node.run), End(run, worker="n-1", seconds=QUICK)]
+    assert farm.told(0, ends=ends, last=run).ended == [node.run, run]
+    assert farm.state(job) == "FINISHED"
+
+
 def test_stopping_a_worker_discards_no_result_of_another(farm: Inside) -> None:
     node = Quick(farm)
     farm.told(node.run, 0)  # it has two workers
@@ -342,3 +366,16 @@ def test_stopping_a_worker_discards_no_result_of_another(farm: Inside) -> None:
 
     assert (farm.state(job), orders.ended) == ("FINISHED", [first])
     assert sorted(orders.kill) == [node.run, second]
+
+
+def test_a_run_that_stands_behind_another_is_not_gone(farm: Inside) -> None:
+    node = Quick(farm)
+    job = farm.submit()
+    (behind,) = numbers(node.tells())
+    farm.told(behind, ends=[End(node.run)], last=behind)
+    farm.order(Farm.on_reset, job)
+    # A report in which there was no room for the first one's log shows that one again.
+    assert farm.told(node.run, ahead=[behind], last=behind).start == []
+    assert farm.told(0, node="other").start == []
+
+    assert [start.job for start in farm.told(0, last=behind).start] == [job]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coalition import wire
+from coalition.core.farm import Farm
 from coalition.server.auth import NOBODY
 from coalition.wire import Chunk, End
 from tests.server.builders import Inside, report
@@ -109,3 +110,41 @@ def test_how_far_a_run_came_is_known_although_it_was_over_when_the_server_heard_
 
     assert told(farm, 0, end=end, log=b"P:40\n").ended == [run]
     assert (farm.state(job), farm.job(job)["progress"]) == ("ERROR", 0.4)
+
+
+def test_the_end_of_a_run_that_was_called_back_comes_before_its_log_and_counts_with_it(
+    farm: Inside,
+) -> None:
+    run, job, _ = handed_ahead(farm)
+    end = End(run, worker="n-1", seconds=QUICK, size=3 * len(HELLO))
+    farm.order(Farm.on_pause, job)
+    for have in (1, 2):
+        part = Chunk(run, (have - 1) * len(HELLO), HELLO)
+        orders = farm.told(0, ends=[end], logs=[part], last=run)
+        assert (orders.ended, orders.logs) == ([], {run: have * len(HELLO)})
+        assert farm.state(job) == "PAUSED"
+
+    orders = farm.told(0, ends=[end], logs=[Chunk(run, 2 * len(HELLO), HELLO)], last=run)
+    assert (orders.ended, farm.state(job)) == ([run], "FINISHED")
+    assert farm.log(job).splitlines()[1:-1] == ["hello"] * 3
+
+
+def test_nobody_waits_for_the_log_of_a_run_that_does_not_count(farm: Inside) -> None:
+    run, job, _ = handed_ahead(farm)
+    farm.do(farm.service.edit_jobs(NOBODY, {job: {"command": "false"}}))
+    end = End(run, worker="n-1", seconds=QUICK, size=3 * len(HELLO))
+    orders = farm.told(0, ends=[end], logs=[Chunk(run, 0, HELLO)], last=run)
+    assert (orders.ended, farm.state(job), farm.log(job)) == ([run], "WAITING", "")
+
+
+def test_what_a_log_has_lost_on_the_server_is_asked_for_before_the_end_counts(
+    farm: Inside,
+) -> None:
+    job = farm.submit()
+    run = farm.started().run
+    end = End(run, worker="n-1", size=2 * len(HELLO))
+    farm.told(run, logs=[Chunk(run, 0, HELLO)])
+    orders = farm.told(0, ends=[end])
+    assert (orders.ended, orders.logs) == ([], {run: len(HELLO)})
+    assert farm.told(0, ends=[end], logs=[Chunk(run, len(HELLO), HELLO)]).ended == [run]
+    assert farm.state(job) == "FINISHED"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from coalition.core.ahead import FURTHEST
 from coalition.server.auth import NOBODY
+from coalition.server.node import MOST_AHEAD
 from coalition.server.reports import CLOCK_SET
 from coalition.wire import End, Report, Slot
-from tests.server.builders import Api, Inside
-from tests.server.test_ahead import Quick, numbers
+from tests.server.builders import Api, Inside, inside
+from tests.server.test_ahead import Quick, jobs, numbers
 
 ABSURD = 2**53
 
@@ -102,6 +105,16 @@ def test_a_run_did_not_take_much_longer_than_it_was_there(farm: Inside) -> None:
     assert 5.0 <= farm.job(job)["duration"] <= 5.1 + CLOCK_SET
 
 
+@pytest.mark.parametrize("seconds", [5e-324, 1e-320, 1e-9])
+def test_a_node_whose_runs_take_next_to_no_time_is_handed_no_more_than_others(
+    farm: Inside, seconds: float
+) -> None:
+    ids = farm.submit([{"command": "true"}] * (MOST_AHEAD + 1))
+    node = Quick(farm, seconds)
+
+    assert jobs(node.tells()) == ids[:MOST_AHEAD]
+
+
 @pytest.mark.parametrize(("ago", "seconds"), [(1e9, 1e9), (1e9, 0.0), (0.0, 1e9)])
 def test_a_run_that_was_handed_ahead_began_after_that(
     farm: Inside, ago: float, seconds: float
@@ -117,3 +130,13 @@ def test_a_run_that_was_handed_ahead_began_after_that(
     (event,) = farm.do(farm.service.events(NOBODY, job, "", None))
     assert now - 0.01 <= event["start"] <= now + 5.1
     assert 0 <= event["duration"] <= 5.1 + CLOCK_SET
+
+
+def test_a_run_from_before_a_restart_has_a_start_whatever_its_node_says(tmp_path: Path) -> None:
+    with inside(tmp_path) as farm:
+        node = Quick(farm)
+        job = farm.submit()
+        (run,) = numbers(node.tells())
+    with inside(tmp_path) as farm:
+        farm.told(0, ends=[End(run, worker="n-1", ago=1e9, seconds=1e9)], last=run)
+        assert farm.job(job)["start_time"] > 0

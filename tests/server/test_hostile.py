@@ -95,7 +95,13 @@ def test_a_log_that_cannot_be_written_holds_back_only_its_own_end(farm: Inside) 
     assert (first.job, second.job, orders.ended) == (bad, good, [second.run])
     told = farm.begin(
         farm.service.report(
-            report(0, node="a", logs=[Chunk(first.run, 0, b"x")], ends=[End(first.run)]), "ip"
+            report(
+                0,
+                node="a",
+                logs=[Chunk(first.run, 0, b"x")],
+                ends=[End(first.run, worker="a-1")],
+            ),
+            "ip",
         )
     )
     farm.pass_time(2.0)
@@ -107,10 +113,10 @@ def test_old_logs_of_jobs_that_were_reset_are_gone_when_they_are_looked_for(farm
     jobs = [farm.submit() for _ in range(2)]
     for _ in jobs:
         farm.told(0, ends=[End(farm.started().run)])
-    farm.logs.clear(jobs[0])
+    farm.logs.folder.clear(jobs[:1])
     assert not Path(farm.logs.path(jobs[0])).exists()
     assert Path(farm.logs.path(jobs[1])).exists()
-    assert set(farm.logs.job_ids()) == {jobs[1]}
+    assert set(farm.logs.folder.job_ids()) == {jobs[1]}
 
 
 def test_a_database_that_is_replaced_by_an_empty_one_does_not_stop_the_nodes(farm: Inside) -> None:
@@ -138,10 +144,11 @@ def test_a_start_that_is_still_on_the_way_is_called_back_before_another_gets_the
     (start,) = farm.told(0, node="a").start  # a has not received this when it reports again
     farm.order(Farm.on_pause, job)
     farm.order(Farm.on_start, job)
-    assert farm.told(0, node="a").kill == [start.run]
-    assert farm.told(0, node="b").start == []
+    for _ in range(2):  # the answer that says so may be lost
+        assert farm.told(0, node="a").kill == [start.run]
+        assert farm.told(0, node="b").start == []
 
-    (again,) = farm.told(0, node="a").start
+    (again,) = farm.told(0, node="a", unknown=[start.run]).start
     assert again.job == job and again.run > start.run
 
 

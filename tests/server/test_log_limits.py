@@ -226,7 +226,7 @@ def test_a_run_that_never_began_leaves_no_log(tmp_path: Path) -> None:
     changes.dropped_runs[5] = None
     logs.on_committed(changes)
 
-    assert list(logs.job_ids()) == []
+    assert list(logs.folder.job_ids()) == []
 
 
 def test_the_tail_comes_once_and_not_before_the_end_is_durable(tmp_path: Path) -> None:

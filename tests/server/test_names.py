@@ -147,3 +147,17 @@ def test_two_workers_of_one_name_in_one_report_are_refused(farm: Inside) -> None
     with pytest.raises(BadRequest, match="same name"):
         farm.do(farm.service.report(wire.Report("n", [wire.Slot("a"), wire.Slot("a")]), "ip"))
     assert farm.farm.workers == {}
+
+
+def test_after_the_timeout_was_shortened_a_stranger_waits_for_as_long_as_nodes_count_on(
+    tmp_path: Path,
+) -> None:
+    with inside(tmp_path, timeout=600) as farm:
+        works(farm)
+    with inside(tmp_path, timeout=60) as farm:
+        farm.pass_time(590)
+        with pytest.raises(NameTaken):
+            farm.told(0, session="two")
+        farm.pass_time(20)
+        farm.farm.on_tick(farm.clock.seconds())
+        assert [start.job for start in farm.told(0, session="two").start] == [1]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from coalition.core.affinity import parse_lines
 from coalition.store import reading
 from coalition.store.engine import Store
 from tests.store.builders import (
@@ -137,4 +138,4 @@ def test_the_loaded_workers_are_the_saved_ones(store: Store) -> None:
     for name in (*same, "os", "cores", "memory", "version", "draining"):
         assert getattr(loaded, name) == getattr(worker, name)
     assert (loaded.active, loaded.start_time) == (False, worker.start_time)
-    assert [sorted(line.words) for line in loaded.lines] == [["A", "B"], ["C"]]
+    assert loaded.lines == parse_lines("A,B\nC", leased=True)

@@ -166,7 +166,7 @@ def test_a_new_database_is_another_farm_and_a_reset_one_the_same(empty: Store) -
     assert first != second == identity(empty)
 
 
-@pytest.mark.parametrize("revision", versions.revisions()[:-1])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
 def test_an_older_database_gets_its_identity_when_it_is_migrated_or_reset(
     empty: Store, revision: str
 ) -> None:
