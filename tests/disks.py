@@ -16,9 +16,9 @@ BLOCK = 4096
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
-    """A disk of 2 MB at `place`, until the block is left."""
+    """A disk of 4 MB at `place`, until the block is left."""
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root can make a small disk")
     if (made := subprocess.run(mount, capture_output=True, text=True)).returncode:

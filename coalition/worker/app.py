@@ -30,13 +30,14 @@ from coalition.worker.outbox.outboxes import Outboxes
 from coalition.worker.process.cgroup import Cgroups
 from coalition.worker.reactor import Reactor, in_thread, sleep
 from coalition.worker.runs import Runs
-from coalition.worker.session import follow
+from coalition.worker.session import follow, is_copy
 from coalition.worker.startup import run_startup
 
 BEYOND = (
-    "runcommand changes the user, so worker.py has no right to end what it starts, and can make no "
-    "control group (cgroup v2, from Linux 5.14 on) that would end it. Delegate one to it, as "
-    "Delegate=yes does for a service of systemd, or have root run worker.py, with runasuser=1"
+    "runcommand changes the user, so worker.py itself has no right to end what it starts, and can "
+    "make no control group (cgroup v2, from Linux 5.14 on) that would surely end it. Delegate one "
+    "to it, as Delegate=yes does for a service of systemd, or have root run worker.py, with "
+    "runasuser=1"
 )
 
 OPEN_AGAIN = 5.0
@@ -62,7 +63,7 @@ def way_of(config: WorkerConfig, node: str) -> Way:
         return way
     if config.exclusive:
         raise ConfigError(f"[worker] exclusive: {BEYOND}")
-    log.warning("jobs that are to end may run on, and exclusive jobs are refused: %s", BEYOND)
+    log.warning("jobs are ended by the runcommand, and exclusive ones are refused: %s", BEYOND)
     return dataclasses.replace(way, beyond=True)
 
 
@@ -96,6 +97,8 @@ class App:
         self._pausing = False
         self._stopping = False
         self._life: Deferred[None] | None = None
+        self._tidying = False
+        """What an earlier life has left is being ended: who stops this one has to wait for that."""
 
     def start(self) -> Deferred[None]:
         """Live; the result comes when the node may go. Fails with CoalitionError or OSError."""
@@ -107,10 +110,10 @@ class App:
 
         A node that has not begun to work leaves at once: `start` then fails with CancelledError.
         """
-        self._stopping = True
+        again, self._stopping = self._stopping, True
         if self._loop is not None:
             self._loop.stop()
-        elif self._life is not None:
+        elif self._life is not None and (again or not self._tidying):
             self._life.cancel()
 
     def pause(self, pausing: bool) -> None:
@@ -159,7 +162,9 @@ class App:
             random=self._random,
         )
         machine.on_host(describe(self._version))
-        machine.on_previous(follow(self._folder, machine.session))
+        if copied := is_copy(self._folder):
+            log.warning("%s is a copy: what still runs for the first one is left", self._folder)
+        machine.on_previous(follow(self._folder, machine.talk.session))
         runs = Runs(
             self._reactor,
             machine,
@@ -172,7 +177,9 @@ class App:
             mark=self._mark,
         )
         await runs.prepare()
-        await runs.recover(outboxes.others())
+        self._tidying = True
+        await runs.recover(outboxes.others(), copied=copied)
+        self._tidying = False
         outboxes.leave_others()
         scratch.clear()
         log.info("%s works for %s", config.name, server)
@@ -180,6 +187,8 @@ class App:
         self._loop = Loop(self._reactor, machine, runs, outbox, link, Meter(config.sleep))
         if self._pausing:
             self._loop.pause(True)
+        if self._stopping:
+            self._loop.stop()
         try:
             await self._loop.run()
         finally:

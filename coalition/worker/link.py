@@ -42,7 +42,8 @@ class Link:
     """Connections to one server that are kept open, so that a report costs one round trip.
 
     It tells a farm's runs to no other: it asks who is there before the first report and after every
-    outage, says in each whose runs these are, and looks at each answer.
+    outage, says in each whose runs these are, and looks at each answer. What does not answer as a
+    farm's server does, like a page about its maintenance, is no other farm but an outage.
     """
 
     def __init__(self, reactor: Reactor, url: str, version: str, farm: Farm) -> None:
@@ -90,6 +91,8 @@ class Link:
                 await self._ask()
             report.farm = self._farm.identity
             orders = await self._post(msgspec.json.encode(report))
+            if self._farm.identity and not orders.farm:
+                raise ServerUnreachable("the answer does not say that it is of a Coalition server")
             self._check(orders.farm)
             return orders
         except (ServerUnreachable, OtherFarm):

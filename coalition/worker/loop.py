@@ -42,6 +42,7 @@ class Loop:
         self._timer: DelayedCall | None = None
         self._trouble = ""
         self._other: OtherFarm | None = None
+        self._stopping = False
         self._finished: Deferred[None] = Deferred()
         runs.changed = self._look
 
@@ -58,6 +59,7 @@ class Loop:
     def stop(self) -> None:
         """Leave when the running jobs are done; asked again, leave without them."""
         log.info("ending %s", "at once" if self._machine.leaving else "when the jobs are done")
+        self._stopping = True
         self._runs.do(self._machine.on_stop(self._reactor.seconds()))
         self._look()
 
@@ -77,7 +79,10 @@ class Loop:
             self._timer = self._reactor.callLater(max(0.0, wake - now), self._act)
 
     def _is_over(self, now: float) -> bool:
-        return self._machine.finished(now) or (self._other is not None and self._runs.settled)
+        if self._other is None:
+            return self._machine.finished(now)
+        # Nobody is left to tell: what is not safe by then would be lost.
+        return self._runs.settled or (self._stopping and self._machine.finished(now))
 
     def _act(self) -> None:
         now = self._reactor.seconds()

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.base import DelayedCall
-from twisted.internet.defer import Deferred, gatherResults
 
 from coalition import wire
 from coalition.worker.command.arrivals import Arrivals
@@ -19,7 +18,8 @@ from coalition.worker.command.scratch import Scratch
 from coalition.worker.node.actions import Action, Begin, Drop, EndTree, Extend, Forget, Save
 from coalition.worker.node.machine import Machine
 from coalition.worker.outbox.outbox import Outbox, Record
-from coalition.worker.process import Processes, boottime
+from coalition.worker.process import Exit, Processes, boottime
+from coalition.worker.process.tree import Trace
 from coalition.worker.reactor import Reactor, in_background, in_thread
 from coalition.worker.shortage import Shortage
 
@@ -33,6 +33,9 @@ BEYOND = (
     "log of its worker.py says what helps"
 )
 
+CUT_OFF = "The worker was cut off while this ran."
+ENDED = "What was left of it was ended."
+
 KILLED = -9
 """Exit code of a run that was killed with its keeper: that of SIGKILL, which Windows has no name
 for."""
@@ -42,6 +45,10 @@ KEEPER_KILLED = (
     "command may have killed that itself, or have taken all of the memory. The last of its output "
     "may be missing."
 )
+
+SAVE_AGAIN = 5.0
+"""Seconds until ends that the disk did not take are given to it again: it is seldom emptied
+sooner."""
 
 SHORT = 1.0
 """Seconds of a run that is not worth a line in the node's own log, if all went well."""
@@ -89,11 +96,13 @@ class Runs:
         self._soon = False  # one of them is to be told at once
         self._save_timer: DelayedCall | None = None
         self._saving = False
+        self._unkept: str | None = None  # why the disk has not taken all of them
+        self._again: DelayedCall | None = None
 
     @property
     def settled(self) -> bool:
         """Whether nothing runs, and all that has ended is safe on the disk."""
-        return not (self._folders or self._unsaved or self._saving)
+        return not (self._folders or self._unsaved or self._saving or self._unkept is not None)
 
     def do(self, actions: Iterable[Action]) -> None:
         """Carry out actions, in order, each whatever became of the one before."""
@@ -135,21 +144,26 @@ class Runs:
 
     # --- an earlier life ---------------------------------------------------------------------
 
-    async def recover(self, others: Iterable[Outbox] = ()) -> None:
+    async def recover(self, others: Iterable[Outbox] = (), *, copied: bool = False) -> None:
         """Take over what an earlier life of this node left in the outbox.
 
         A command that still runs is ended: nobody has read its output, nobody would see it end.
-        Those in the outboxes of `others`, for other servers, are ended too, and stay there.
+        Those in the outboxes of `others`, for other servers, are ended too, and stay there. Where
+        the folder is `copied` they may be at work for the first one's node, and are left.
         """
         records = self._outbox.records()
-        await gatherResults(
-            [
-                Deferred.fromCoroutine(self._end_leftover(outbox, record))
-                for outbox in [self._outbox, *others]
-                for record in outbox.records()
-            ],
-            consumeErrors=True,
-        )
+        cut_off = [
+            (outbox, record)
+            for outbox in [self._outbox, *others]
+            for record in outbox.records()
+            if record.code is None
+        ]
+        told: list[list[str]] = [[] for _ in cut_off]
+        if not copied:
+            remarks = await self._processes.end_leftovers([_trace(record) for _, record in cut_off])
+            told = [[ENDED, *(f"WARNING: {remark}" for remark in left)] for left in remarks]
+        for (outbox, record), lines in zip(cut_off, told, strict=True):
+            self._note_cut_off(outbox, record, lines)
         await self._keep_ends()
         for record in records:
             size = self._outbox.size(record.run)
@@ -163,16 +177,9 @@ class Runs:
                 ended_at=self._reactor.seconds() - ago,
             )
 
-    async def _end_leftover(self, outbox: Outbox, record: Record) -> None:
-        if record.code is not None:
-            return
-        mark = Mark(record.run, record.worker, record.server)
-        remarks = await self._processes.end_leftover(record.pid, record.started, mark)
-        outbox.say(
-            record.run, "The worker was cut off while this ran. What was left of it was ended."
-        )
-        for remark in remarks:
-            outbox.say(record.run, f"WARNING: {remark}")
+    def _note_cut_off(self, outbox: Outbox, record: Record, lines: list[str]) -> None:
+        for line in [CUT_OFF, *lines]:
+            outbox.say(record.run, line)
         record.code, record.again, record.ended_at = -signal.SIGTERM, True, time.time()
         outbox.end(record.run, record.code, True, 0.0, record.ended_at)
         log.warning("run %d was cut off and is to be done again", record.run)
@@ -184,6 +191,10 @@ class Runs:
     async def close(self) -> None:
         """End whatever still runs."""
         await self._processes.close()
+        for timer in (self._again, self._save_timer):
+            if timer is not None:
+                timer.cancel()
+        self._again = self._save_timer = None
 
     # --- a run begins ------------------------------------------------------------------------
 
@@ -243,8 +254,9 @@ class Runs:
     def on_output(self, run: int, output: bytes) -> None:
         """Keep what a run has written; hold its command up if the server cannot follow."""
         self._machine.on_output(run, self._outbox.append(run, output))
-        if self._outbox.backlog(run) > self._outbox.quota // 2 and not self._machine.away:
+        if self._outbox.is_behind(run) and not self._machine.talk.away:
             self._held.add(run)
+            self._machine.talk.held_up = True
             self._processes.hold(run)
 
     def on_acknowledged(self, logs: Mapping[int, int]) -> None:
@@ -256,31 +268,23 @@ class Runs:
     def let_go(self) -> None:
         """Let commands write on that were held up; all of them while no server is there."""
         for run in list(self._held):
-            if self._machine.away or self._outbox.backlog(run) < self._outbox.quota // 4:
+            if self._machine.talk.away or self._outbox.has_caught_up(run):
                 self._held.discard(run)
                 self._processes.go(run)
+        self._machine.talk.held_up = bool(self._held)
 
-    def on_ended(
-        self,
-        run: int,
-        code: int,
-        seconds: float,
-        remarks: list[str],
-        *,
-        lapsed: bool,
-        by_order: bool,
-    ) -> None:
+    def on_ended(self, run: int, exit: Exit) -> None:
         """Note a run's end."""
-        if not by_order:
+        if not exit.by_order:
             self._machine.on_over(run)
-        for remark in remarks:
+        for remark in exit.remarks:
             self._say(run, f"WARNING: {remark}")
-        if lapsed:
+        if exit.lapsed:
             self._say(run, LAPSED)
             self._machine.on_again(run)
-        if code or seconds > SHORT:
-            log.info("run %d ends with %d after %.1f s", run, code, seconds)
-        self._ended(run, code, seconds)
+        if exit.code or exit.seconds > SHORT:
+            log.info("run %d ends with %d after %.1f s", run, exit.code, exit.seconds)
+        self._ended(run, exit.code, exit.seconds, exit.clearing)
 
     def on_failed(self, run: int, error: CommandError | Shortage) -> None:
         """Note that a run cannot be started.
@@ -289,7 +293,7 @@ class Runs:
         """
         if isinstance(error, CommandError):
             self._say(run, f"ERROR: {error}")
-            self._ended(run, error.exit_code, 0.0)
+            self._ended(run, error.exit_code)
             return
         log.error("run %d is given back: %s", run, error)
         self._clean_up(run)
@@ -326,15 +330,16 @@ class Runs:
         self._save_soon()
         self.changed()
 
-    def _ended(self, run: int, code: int, seconds: float) -> None:
+    def _ended(self, run: int, code: int, seconds: float = 0.0, clearing: float = 0.0) -> None:
         self._clean_up(run)
-        self._do(self._machine.on_exit(run, code, self._reactor.seconds(), seconds))
+        self._do(self._machine.on_exit(run, code, self._reactor.seconds(), seconds, clearing))
 
     def _clean_up(self, run: int) -> None:
         folder = self._folders.pop(run, None)
         if folder is not None:
             self._scratch.remove(folder)
         self._held.discard(run)
+        self._machine.talk.held_up = bool(self._held)
 
     # --- ends are made durable ---------------------------------------------------------------
 
@@ -351,7 +356,7 @@ class Runs:
             if not self._soon:
                 return
             self._save_timer.cancel()
-        wait = 0.0 if self._soon else self._machine.next_wave - self._reactor.seconds()
+        wait = 0.0 if self._soon else self._machine.talk.next_wave - self._reactor.seconds()
         self._save_timer = self._reactor.callLater(max(0.0, wait), self._begin_to_save)
 
     def _begin_to_save(self) -> None:
@@ -370,10 +375,24 @@ class Runs:
         self.changed()
 
     async def _keep_ends(self) -> None:
-        self._outbox.flush()
         try:
+            self._outbox.flush()
             await in_thread(self._reactor, self._outbox.sync)
+            self._unkept = None
         except Exception as error:
             # Reported all the same: what is known only in memory is better than nothing. It may be
             # more than an OSError: a system out of processes starts no thread either.
-            log.error("the ends of runs are not in the outbox: %s", error)
+            if str(error) != self._unkept:
+                log.error("the ends of runs are not in the outbox: %s", error)
+            self._unkept = str(error)
+        if self._unkept is not None and self._again is None:
+            self._again = self._reactor.callLater(SAVE_AGAIN, self._keep_again)
+
+    def _keep_again(self) -> None:
+        self._again = None
+        if not self._saving and self._save_timer is None:
+            self._begin_to_save()
+
+
+def _trace(record: Record) -> Trace:
+    return Trace(Mark(record.run, record.worker, record.server), record.pid, record.started)

@@ -22,6 +22,7 @@ from tests.acceptance.farm import (
     state,
     submit,
 )
+from tests.disks import fill, small_disk
 
 MB = 1024 * 1024
 GROWTH = 50 * MB
@@ -131,6 +132,21 @@ def test_a_line_of_a_hundred_megabytes_arrives_unchanged(farm: Farm) -> None:
         wait_for([job])
 
     assert farm.logged(job) == b"x" * 100_000_000 + b"\n"
+
+
+def test_a_node_with_a_full_disk_loses_nothing_while_its_server_is_there(
+    farm: Farm, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        more = f"scratch={tmp_path}\n"
+        with running_node(disk / "node", farm.url, "full", more=more):
+            warm = submit(farm.url, "echo warm", affinity="@full")
+            eventually(lambda: state(farm.url, warm) == "FINISHED")
+            fill(disk)
+            job = submit(farm.url, "seq 1000000; echo over", affinity="@full")
+            eventually(lambda: state(farm.url, job) == "FINISHED")
+
+    assert farm.logged(job) == b"".join(b"%d\n" % n for n in range(1, 1_000_001)) + b"over\n"
 
 
 def test_bytes_that_are_no_text_arrive_unchanged(farm: Farm) -> None:

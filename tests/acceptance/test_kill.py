@@ -244,7 +244,7 @@ cat lines
 sleep 7601.5
 """
 
-CUT_OFF = b"* The worker was cut off while this ran. What was left of it was ended.\n"
+CUT_OFF = b"* The worker was cut off while this ran.\n* What was left of it was ended.\n"
 
 
 def kept(folder: Path) -> int:

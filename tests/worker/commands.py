@@ -16,8 +16,10 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from coalition.worker.command.command import Command, CommandError, Mark
-from coalition.worker.process import Processes, boottime, cgroup, line, posix
+from coalition.worker.command.owner import Owner
+from coalition.worker.process import Exit, Processes, boottime, cgroup, line, posix
 from coalition.worker.process.cgroup import Cgroups
+from coalition.worker.reactor import sleep
 from coalition.worker.shortage import Shortage
 from tests.worker.real import ROOT, eventually, in_reactor
 
@@ -32,13 +34,13 @@ class Commands:
     def __init__(
         self, reactor: Any, environ: Mapping[str, str], name: str, kind: Any = Processes
     ) -> None:
+        self.reactor = reactor
         self.processes: Processes = kind(reactor, self, environ, name)
         self.environ = environ
         self.output: dict[int, bytearray] = {}
         self.events: list[tuple[Any, ...]] = []
         self.pids: dict[int, int] = {}
         self.started: dict[int, float] = {}
-        self.by_order: dict[int, bool] = {}
         self._awaited: list[tuple[Callable[[], object], Deferred[None]]] = []
 
     def start(self, text: str, worker: str = "node", **more: Any) -> int:
@@ -61,6 +63,11 @@ class Commands:
             self._awaited.append((what, seen))
             await seen
 
+    async def passed(self, time: float) -> None:
+        """Wait until it is later than a time of `boottime`."""
+        while boottime() <= time:
+            await sleep(self.reactor, 0.01)
+
     async def wrote(self, run: int, text: bytes) -> None:
         await self.until(lambda: text in self.output[run])
 
@@ -74,8 +81,10 @@ class Commands:
         return next((event for event in self.events if event[:2] == (kind, run)), None)
 
     async def ended(self, run: int) -> int:
-        code: int = (await self.event("ended", run))[2]
-        return code
+        return (await self.exit(run)).code
+
+    async def exit(self, run: int) -> Exit:
+        return Exit(*(await self.event("ended", run))[2:])
 
     def keepers(self) -> list[psutil.Process]:
         """Return the keepers of this process."""
@@ -96,18 +105,8 @@ class Commands:
         assert output
         self.output[run] += output
 
-    def on_ended(
-        self,
-        run: int,
-        code: int,
-        seconds: float,
-        remarks: list[str],
-        *,
-        lapsed: bool,
-        by_order: bool,
-    ) -> None:
-        self.events.append(("ended", run, code, seconds, remarks, lapsed))
-        self.by_order[run] = by_order
+    def on_ended(self, run: int, exit: Exit) -> None:
+        self.events.append(("ended", run, *exit))
 
     def on_failed(self, run: int, error: CommandError | Shortage) -> None:
         self.events.append(("failed", run, error))
@@ -210,6 +209,11 @@ class Starter:
             if told[0] in kinds:
                 return told
 
+    def exit(self) -> tuple[int, Exit]:
+        """Return the number of the run that ends next, and how it ended."""
+        _, run, *told = self.next("ended")
+        return run, Exit(*told)
+
 
 @contextmanager
 def starter(
@@ -246,7 +250,8 @@ async def _serve(reactor: Any, plan: dict[str, Any]) -> None:
     commands = Commands(reactor, os.environ, plan["name"])
     await commands.processes.prepare(["node"])
     for command in plan["commands"]:
-        commands.start(**command)
+        user = command.pop("user", None)
+        commands.start(**command, user=Owner(*user) if user else None)
     if "end_after" in plan:
         await commands.wrote(1, b"up")
         commands.processes.end(1, plan["end_after"])

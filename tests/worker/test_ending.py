@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 import threading
@@ -14,9 +15,10 @@ import psutil
 import pytest
 
 from coalition.worker.process import posix
+from coalition.worker.process.ending import GRACE
+from coalition.worker.process.keeper.keeping import LEASE_WAIT
 from coalition.worker.process.keeper.messages import boottime
 from coalition.worker.process.keeper.orphans import adopt_orphans
-from coalition.worker.process.tree import GRACE
 from tests.worker.commands import (
     Commands,
     gone,
@@ -243,17 +245,55 @@ def test_processes_of_another_user_that_cannot_be_signalled_are_left_with_a_rema
     later = {"text": "exit 4"}
     may_not = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]
     with starter(command, later, prefix=may_not, cgroups=False, end_after=0.2) as node:
-        kind, run, code, _, remarks, lapsed = node.next("ended")
+        run, exit = node.exit()
         left = running_with("sleep 7207.5")
-        assert (kind, run, code, lapsed) == ("ended", 1, -signal.SIGTERM, False)
+        assert (run, exit.code, exit.lapsed) == (1, -signal.SIGTERM, False)
         words = "process {} ({}) could not be ended: it belongs to another user"
-        assert sorted(remarks) == sorted(words.format(one.pid, one.name()) for one in left)
+        assert sorted(exit.remarks) == sorted(words.format(one.pid, one.name()) for one in left)
         assert node.next("ended")[:3] == ["ended", 2, 4]
         for one in left:
             one.kill()
 
 
+THREADS = """
+import ctypes, os, threading, time
+threading.Thread(target=time.sleep, args=[7212.5]).start()
+print("up", os.getpid(), flush=True)
+ctypes.CDLL(None).syscall(60, 0)  # the first thread is over, and looks like a dead process
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="calls have other numbers there")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_program_whose_first_thread_is_over_is_ended_like_any_other(
+    tmp_path: Path, killed: bool
+) -> None:
+    (tmp_path / "threads.py").write_text(THREADS)
+
+    async def work(commands: Commands) -> None:
+        number = commands.start(
+            f"{sys.executable} threads.py & wait; sleep 7213.5", dir=str(tmp_path)
+        )
+        await commands.wrote(number, b"\n")
+        pid = int(commands.output[number].split()[1])
+        eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        if killed:
+            commands.keepers()[0].kill()
+            await commands.event("killed", number)
+        else:
+            commands.processes.end(number, 0.2)
+            await commands.ended(number)
+        assert not psutil.pid_exists(pid)
+
+    with_commands(work)
+
+
 # --- leases --------------------------------------------------------------------------------------
+
+
+def until(file: Path) -> str:
+    """Return a command that ends when there is a file."""
+    return f"until [ -e {file} ]; do sleep 0.05; done"
 
 
 def test_an_exclusive_run_ends_itself_when_its_lease_is_over() -> None:
@@ -263,11 +303,11 @@ def test_an_exclusive_run_ends_itself_when_its_lease_is_over() -> None:
         await commands.wrote(number, b"up")
         over = boottime() + 0.2
         commands.processes.lease(over)
-        _, _, code, _, _, lapsed = await commands.event("ended", number)
-        assert (code, lapsed) == (-signal.SIGTERM, True)
+        exit = await commands.exit(number)
+        assert (exit.code, exit.lapsed) == (-signal.SIGTERM, True)
         assert boottime() > over
         commands.processes.end(other)
-        assert (await commands.event("ended", other))[5] is False
+        assert not (await commands.exit(other)).lapsed
 
     with_commands(work)
 
@@ -279,30 +319,38 @@ def test_what_an_exclusive_run_left_behind_is_gone_with_its_lease_too() -> None:
         await commands.wrote(number, b"up")
         began = boottime()
         commands.processes.lease(began + 0.2)
-        _, _, code, _, _, lapsed = await commands.event("ended", number)
-        assert (code, lapsed) == (0, False)
+        exit = await commands.exit(number)
+        assert (exit.code, exit.lapsed) == (0, False)
         assert boottime() - began < GRACE
 
     with_commands(work)
 
 
-def test_a_lease_that_is_moved_does_not_end_and_what_waits_has_it_too() -> None:
+def test_a_lease_that_is_moved_does_not_end_and_what_waits_has_it_too(tmp_path: Path) -> None:
     async def work(commands: Commands) -> None:
-        first = commands.start("echo up; sleep 0.5", lease=boottime() + 60)
+        first = commands.start(f"echo up; {until(tmp_path / 'go')}", lease=boottime() + 60)
         second = commands.start("exit 4", lease=boottime() + 60)
         await commands.wrote(first, b"up")
-        commands.processes.lease(boottime() + 0.3)
+        before = boottime() + 2
+        commands.processes.lease(before)
         commands.processes.lease(boottime() + 60)
+        commands.processes.send()
+        await commands.passed(before + LEASE_WAIT)
+        (tmp_path / "go").touch()
         assert await commands.ended(first) == 0
         assert await commands.ended(second) == 4
 
     with_commands(work)
 
 
-def test_a_run_whose_lease_was_over_in_the_queue_is_not_begun() -> None:
+def test_a_run_whose_lease_was_over_in_the_queue_is_not_begun(tmp_path: Path) -> None:
     async def work(commands: Commands) -> None:
-        first = commands.start("sleep 0.2")
-        second = commands.start("echo no", lease=boottime() + 0.1)
+        first = commands.start(until(tmp_path / "go"))
+        over = boottime() + 0.1
+        second = commands.start("echo no", lease=over)
+        commands.processes.send()
+        await commands.passed(over)
+        (tmp_path / "go").touch()
         await commands.event("dropped", second)
         assert await commands.ended(first) == 0
         assert commands.output[second] == b""
@@ -317,5 +365,5 @@ def test_an_exclusive_run_ends_itself_while_worker_py_is_stopped() -> None:
         os.kill(node.pid, signal.SIGSTOP)
         gone(lambda: running_with("# 7210.5"))
         os.kill(node.pid, signal.SIGCONT)
-        kind, run, code, _, _, lapsed = node.next("ended")
-        assert (kind, run, code, lapsed) == ("ended", 1, -signal.SIGKILL, True)
+        run, exit = node.exit()
+        assert (run, exit.code, exit.lapsed) == (1, -signal.SIGKILL, True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from coalition import wire
@@ -16,6 +18,7 @@ from coalition.config import load_worker
 from coalition.worker import app
 from coalition.worker.app import App
 from coalition.worker.node import leaving
+from coalition.worker.reactor import sleep
 from coalition.worker.runs import Runs
 from tests.worker.real import Node, eventually, in_reactor, running_node, running_with
 from tests.worker.scripted import ScriptedServer
@@ -178,6 +181,28 @@ def test_behind_a_proxy_that_hides_who_answers_the_reports_tell_it(tmp_path: Pat
     assert results(tmp_path, SUN) == [5]
 
 
+def test_a_page_that_stands_in_for_the_server_ends_no_run(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def page(request: Request) -> bytes:
+        asked.append(request.method)
+        return b'{"status": "maintenance"}'
+
+    with ScriptedServer(farm=SUN).running() as server, running_node(tmp_path, server.url) as node:
+        server.give(5, "echo up; while [ ! -e go ]; do sleep 0.05; done", dir=str(tmp_path))
+        server.wait_for_log(5, b"up")
+        server.go_away()
+        instead = ScriptedServer(server.port)
+        instead.render_GET = instead.render_POST = page  # type: ignore[method-assign]
+        with instead.running():
+            eventually(lambda: asked.count(b"POST") > 1)
+        server.come_back()
+        (tmp_path / "go").touch()
+        assert server.wait_for_end(5) == wire.End(5)
+        assert "does not say that it is of a Coalition server" in node.log
+        assert "another farm" not in node.log
+
+
 def test_a_server_that_learns_to_tell_its_farm_costs_no_run(tmp_path: Path) -> None:
     with ScriptedServer().running() as old, running_node(tmp_path, old.url) as node:
         old.give(5, "echo up; while [ ! -e go ]; do sleep 0.05; done; exit 3", dir=str(tmp_path))
@@ -257,6 +282,17 @@ def node_in(folder: Path, url: str, reactor: Any) -> App:
     return App(config, reactor, port=0, random=Random(1), environ=environ, version="5")
 
 
+def in_life(folder: Path, url: str, talk: Callable[[App, Any], None]) -> None:
+    """Run a node in this process until it ends; `talk(node, reactor)` goes on in a thread."""
+
+    async def work(reactor: Any) -> None:
+        node = node_in(folder, url, reactor)
+        reactor.callInThread(talk, node, reactor)
+        await node.start()
+
+    in_reactor(work)
+
+
 def test_a_node_works_for_the_next_farm_once_nothing_runs_for_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,11 +308,6 @@ def test_a_node_works_for_the_next_farm_once_nothing_runs_for_the_first(
     monkeypatch.setattr(Runs, "close", lambda runs: close(runs) if not kept else closing(runs))
     with ScriptedServer(farm=SUN).running() as server:
 
-        async def work(reactor: Any) -> None:
-            node = node_in(tmp_path, server.url, reactor)
-            reactor.callInThread(talk, node, reactor)
-            await node.start()
-
         def talk(node: App, reactor: Any) -> None:
             server.give(5, "echo up; sleep 7203.5")
             server.wait_for_log(5, b"up")
@@ -284,7 +315,7 @@ def test_a_node_works_for_the_next_farm_once_nothing_runs_for_the_first(
             server.wait_for(lambda: server.reports[-1].farm == MOON)
             reactor.callFromThread(node.stop)
 
-        in_reactor(work)
+        in_life(tmp_path, server.url, talk)
         assert server.ends == {}
     assert running_with("sleep 7203.5") == []
     with working_for(kept[0], server.url, SUN) as (_, outbox):
@@ -306,16 +337,11 @@ def test_who_comes_before_the_first_report_gets_nothing_that_is_not_his(tmp_path
     port = leave_result(tmp_path, SUN)
     with ScriptedServer(port).running() as other:
 
-        async def work(reactor: Any) -> None:
-            node = node_in(tmp_path, other.url, reactor)
-            reactor.callInThread(talk, node, reactor)
-            await node.start()
-
         def talk(node: App, reactor: Any) -> None:
             other.wait_for(lambda: other.reports)
             reactor.callFromThread(node.stop)
 
-        in_reactor(work)
+        in_life(tmp_path, other.url, talk)
         assert untold(other)
     assert results(tmp_path, SUN) == [5]
 
@@ -339,3 +365,28 @@ def test_a_node_that_is_stopped_between_two_farms_works_for_neither(
         closing = Runs.close
         in_reactor(work)
         assert server.reports == []
+
+
+def test_a_node_that_is_stopped_while_it_ends_what_was_left_does_that_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidy: Deferred[None] = Deferred()
+
+    async def recover(*_: object, **__: object) -> None:
+        await tidy
+
+    monkeypatch.setattr(Runs, "recover", recover)
+    with ScriptedServer(farm=SUN).running() as server:
+
+        async def work(reactor: Any) -> None:
+            node = node_in(tmp_path, server.url, reactor)
+            over = node.start()
+            while not node._tidying:
+                await sleep(reactor, 0.01)
+            node.stop()
+            assert not over.called
+            tidy.callback(None)
+            await over
+
+        in_reactor(work)
+        assert server.reports[-1].leaving

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from coalition import wire
 from coalition.worker import app
+from coalition.worker import runs as worker_runs
 from coalition.worker.app import App
-from tests.worker.real import eventually, in_reactor, running_node
+from coalition.worker.outbox.outbox import Outbox
+from tests.worker.real import eventually, running_node
 from tests.worker.scripted import ScriptedServer
-from tests.worker.test_farms import mute, node_in, results, untold
+from tests.worker.test_farms import in_life, mute, results, untold
 from tests.worker.test_labels import MOON, SUN
 
 
@@ -71,11 +75,6 @@ def test_a_node_waits_until_there_is_room_for_the_next_farm(
     obstacle = in_the_way(tmp_path, MOON)
     with ScriptedServer(farm=SUN).running() as server:
 
-        async def work(reactor: Any) -> None:
-            node = node_in(tmp_path, server.url, reactor)
-            reactor.callInThread(talk, node, reactor)
-            await node.start()
-
         def talk(node: App, reactor: Any) -> None:
             server.wait_for(lambda: server.reports)
             server.become(MOON)
@@ -84,5 +83,40 @@ def test_a_node_waits_until_there_is_room_for_the_next_farm(
             server.wait_for(lambda: server.reports[-1].farm == MOON)
             reactor.callFromThread(node.stop)
 
-        in_reactor(work)
+        in_life(tmp_path, server.url, talk)
     assert caplog.text.count("there is no outbox for the farm") == 1
+
+
+def test_results_that_the_disk_does_not_take_hold_up_the_next_farm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker_runs, "SAVE_AGAIN", 0.01)
+    full, sync = Event(), Outbox.sync
+    tries: list[bool] = []
+
+    def try_to_sync(outbox: Outbox) -> None:
+        tries.append(full.is_set())
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(outbox)
+
+    monkeypatch.setattr(Outbox, "sync", try_to_sync)
+    with ScriptedServer(farm=SUN).running() as server:
+
+        def talk(node: App, reactor: Any) -> None:
+            server.wait_for(lambda: server.reports)
+            full.set()
+            server.acknowledge(False)
+            server.give(5, "exit 4")
+            server.wait_for_end(5)
+            server.become(MOON)
+            seen = len(tries)
+            eventually(lambda: len(tries) > seen + 20)
+            assert "begins anew" not in caplog.text
+            full.clear()
+            server.wait_for(lambda: server.reports[-1].farm == MOON)
+            reactor.callFromThread(node.stop)
+
+        in_life(tmp_path, server.url, talk)
+    assert results(tmp_path, SUN) == [5]
+    assert caplog.text.count("the ends of runs are not in the outbox") == 1

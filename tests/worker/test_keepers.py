@@ -15,7 +15,7 @@ from coalition.worker.process import line
 from coalition.worker.process.cgroup import Cgroups
 from coalition.worker.process.keeper.keeping import LIMIT
 from coalition.worker.process.line import outlast
-from coalition.worker.process.tree import start_time
+from coalition.worker.process.tree import Trace, start_time
 from coalition.worker.shortage import Shortage
 from tests.worker.commands import (
     SERVER,
@@ -127,7 +127,9 @@ def test_the_next_life_ends_what_a_killed_node_left() -> None:
 
     with starter({"text": HIDDEN.format("7303.5")}, name="two lives") as node:
         eventually(lambda: len(running_with("sleep 7303.5")) >= 3)
-        keeper_of(node.pid).suspend()
+        keeper = keeper_of(node.pid)
+        os.kill(node.pid, signal.SIGSTOP)
+        keeper.kill()
         node.process.kill()
         node.process.wait()
         assert running_with("sleep 7303.5") != []
@@ -144,9 +146,9 @@ def test_what_an_earlier_worker_left_running_is_found_by_number_and_by_mark() ->
         await commands.event("began", by_number)
         await commands.event("began", by_mark)
         noted = commands.pids[by_number], commands.started[by_number]
-        await commands.processes.end_leftover(*noted, Mark(1, "", ""))
+        traces = [Trace(Mark(1, "", ""), *noted), Trace(Mark(by_mark, "b", SERVER))]
+        assert await commands.processes.end_leftovers(traces) == [[], []]
         assert await commands.ended(by_number) == -signal.SIGTERM
-        await commands.processes.end_leftover(0, 0.0, Mark(by_mark, "b", SERVER))
         assert await commands.ended(by_mark) == -signal.SIGTERM
 
     with_commands(work)
@@ -157,7 +159,7 @@ def test_a_process_that_got_an_old_number_is_left_alone() -> None:
         number = commands.start("echo up; sleep 0.3; exit 3")
         await commands.event("began", number)
         pid = commands.pids[number]
-        await commands.processes.end_leftover(pid, start_time(pid) - 5, Mark(7, "", ""))
+        await commands.processes.end_leftovers([Trace(Mark(7, "", ""), pid, start_time(pid) - 5)])
         return await commands.ended(number)
 
     assert with_commands(work) == 3
@@ -293,7 +295,8 @@ def test_an_end_says_whether_it_came_by_order() -> None:
         await commands.wrote(third, b"gone")
         commands.processes.end(third)
         assert await commands.ended(third) == 3
-        assert commands.by_order == {first: False, second: True, third: False}
+        ordered = [(await commands.exit(run)).by_order for run in (first, second, third)]
+        assert ordered == [False, True, False]
 
     with_commands(work)
 

@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from coalition.worker.outbox.entries import OutboxUnreadable
 from coalition.worker.outbox.outbox import Outbox, Record
 from coalition.worker.outbox.outboxes import Outboxes
 from tests.worker.outboxes import GB, SMALL, lines
-from tests.worker.real import in_reactor
+from tests.worker.real import ROOT, in_reactor
 
 OLD, NEW = "http://127.0.0.1:7", "http://127.0.0.1:8"
 SUN, MOON = "51" * 16, "3007" * 8
@@ -232,6 +234,26 @@ def test_a_kill_while_they_become_one_loses_nothing(
         outboxes.others()
     with working_for(tmp_path, OLD, SUN) as (_, outbox):
         assert_all_there(outbox)
+
+
+def test_a_folder_that_worker_py_may_not_enter_is_no_outbox(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found").chmod(0)
+    # To root nothing is closed, as long as it has its rights.
+    change = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]
+    read = (
+        "from pathlib import Path; from coalition.worker.outbox.label import read_label; "
+        "print(read_label(Path('lost+found')))"
+    )
+    run = subprocess.run(
+        [*(change if os.geteuid() == 0 else []), sys.executable, "-c", read],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.stdout, run.stderr) == ("None\n", "")
 
 
 def die_half_way(path: Path, other: Path) -> None:

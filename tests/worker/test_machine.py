@@ -116,6 +116,35 @@ def test_a_run_that_ends_by_itself_before_the_order_reaches_it_is_told() -> None
     assert ends_of(report(machine)) == [(5, 0, False)]
 
 
+def test_a_run_that_is_to_be_killed_when_it_is_over_is_told_before_all_of_its_log() -> None:
+    machine = working(5)
+    machine.on_output(5, 3 * RUN_LIMIT)
+    ended(machine, 5)
+    plan = report(machine)
+    assert ends_of(plan) == []
+    assert machine.on_orders(plan.number, wire.Orders(kill=[5]), 0) == []
+    plan = report(machine)
+    assert [(end.run, end.size) for end in plan.report.ends] == [(5, 3 * RUN_LIMIT)]
+    assert plan.cuts == [Cut(5, 0, RUN_LIMIT)]
+
+
+def test_a_run_that_is_to_be_killed_before_its_start_has_come_is_said_to_be_unknown() -> None:
+    machine = working(5)
+    plan = report(machine)
+    machine.on_orders(plan.number, wire.Orders(kill=[99]), 0)
+    plan = report(machine)
+    assert plan.report.unknown == [99]
+    ended(machine, 5)
+    assert machine.on_orders(plan.number, starts("w5", 99), 2) == []
+    assert report(machine, 2).report.unknown == []
+
+
+def test_a_result_whose_worker_is_no_more_is_told_before_all_of_its_log() -> None:
+    machine = new_machine("w1")
+    recovered(machine, 5, "w2", 3 * RUN_LIMIT)
+    assert [end.run for end in report(machine).report.ends] == [5]
+
+
 def test_a_run_that_has_ended_before_it_was_to_be_killed_is_told() -> None:
     machine = working(5)
     held = report(machine)
@@ -399,6 +428,18 @@ def test_a_job_that_was_on_its_way_to_a_leaving_node_is_given_back() -> None:
     assert machine.finished(0)
 
 
+def test_a_job_that_was_on_its_way_to_a_pausing_node_is_given_back() -> None:
+    machine = new_machine()
+    held = report(machine)
+    machine.on_pause(True)
+    assert machine.on_orders(held.number, starts("node", 5), 0) == []
+    plan = report(machine)
+    assert ends_of(plan) == [(5, 0, True)]
+    assert machine.on_orders(plan.number, wire.Orders(ended=[5]), 0) == [Forget(5)]
+    machine.on_pause(False)
+    assert machine.on_orders(report(machine).number, starts("node", 6), 0) == [Begin(start(6))]
+
+
 def test_a_second_stop_ends_the_jobs_and_asks_for_another_try() -> None:
     machine = working(5, 6)
     machine.on_stop(0)
@@ -527,3 +568,13 @@ def test_what_waited_in_vain_for_a_worker_is_told_of_at_once() -> None:
     assert machine.give_back(2.3) == []
 
     assert report(machine, 2.3).report.ahead == []
+
+
+def test_a_node_that_something_keeps_when_its_time_is_over_sleeps() -> None:
+    machine = working(5)
+    machine.on_stop(0)
+    assert machine.on_stop(0) == [EndTree(5)]
+    report(machine)
+    over = machine.wake_at(0)
+    assert over is not None and machine.finished(over)
+    assert machine.wake_at(over) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -225,6 +226,23 @@ def test_the_job_of_a_worker_that_is_killed_ends_with_it_and_is_tried_again(
         assert server.wait_for_end(5).again
         assert server.logs[5].startswith(b"up\n* The worker was cut off")
         assert running_with("sleep 7002.5") == []
+
+
+def test_a_node_in_a_copy_of_another_ones_folder_ends_nothing_of_that(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    first.mkdir()
+    with running_node(first, server.url) as node:
+        server.give(5, "echo up; sleep 7005.5")
+        server.wait_for_log(5, b"up")
+        shutil.copytree(first, copy)
+        with running_node(copy, server.url) as second:
+            assert server.wait_for_end(5).again
+            assert second.leave() == 0
+            assert "is a copy" in second.log
+        assert len(running_with("sleep 7005.5")) == 2
+        assert node.process.poll() is None
 
 
 def test_the_first_signal_lets_the_job_finish(server: ScriptedServer, tmp_path: Path) -> None:

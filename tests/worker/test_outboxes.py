@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from coalition import wire
+from coalition.worker.command.command import Mark
 from coalition.worker.outbox.outbox import Outbox, Record
 from coalition.worker.outbox.outboxes import Outboxes, OutboxTaken, is_same
 from coalition.worker.process.tree import start_time
@@ -26,6 +28,15 @@ OLD, NEW = "http://127.0.0.1:7", "http://127.0.0.1:8"
 def outbox_for(folder: Path, server: str) -> Iterator[tuple[Outboxes, Outbox]]:
     with closing(Outboxes(folder, GB, 1)) as outboxes:
         yield outboxes, in_reactor(lambda reactor: outboxes.open(reactor, server))
+
+
+def left(stack: ExitStack, mark: Mark) -> subprocess.Popen[bytes]:
+    """Have a process with the mark of a run, until the stack is left."""
+    environ = {**os.environ, **mark.variables()}
+    process = subprocess.Popen(["sleep", "7602.5"], env=environ)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return process
 
 
 def leave_result(folder: Path, server: str) -> None:
@@ -166,3 +177,27 @@ def test_what_still_runs_for_another_server_is_ended_and_told_to_that_one(tmp_pa
         (record,) = outbox.records()
         assert (record.code, record.again) == (-signal.SIGTERM, True)
         assert b"The worker was cut off" in outbox.read(5, 0, 100)
+
+
+def test_what_many_runs_left_is_ended_and_each_result_is_told_once(tmp_path: Path) -> None:
+    folder, runs = tmp_path / "outbox-node", range(1, 101)
+    with ScriptedServer().running() as server, ExitStack() as stack:
+        with outbox_for(folder, server.url) as (_, here):
+            for run in runs:
+                here.begin(Record(run, 1000 + run, "node", server.url), GB)
+            by_mark = [left(stack, Mark(run, "node", server.url)) for run in (7, 8)]
+            by_number = left(stack, Mark(0, "", ""))
+            here.running(9, by_number.pid, start_time(by_number.pid))
+            here.end(10, 3, False, 1.0, 2.0)
+        with outbox_for(folder, OLD) as (_, other):
+            other.begin(Record(101, 1101, "node", OLD), GB)
+            elsewhere = left(stack, Mark(101, "node", OLD))
+        with running_node(tmp_path, server.url) as node:
+            server.wait_for(lambda: len(server.ends) == len(runs))
+            ended = [one.wait() for one in (*by_mark, by_number, elsewhere)]
+            assert ended == [-signal.SIGTERM] * 4
+            eventually(lambda: not node.outbox - {101})
+            assert node.leave() == 0
+        again = {run: [wire.End(run, -signal.SIGTERM, True)] for run in runs}
+        assert server.ends == again | {10: [wire.End(10, 3)]}
+        assert node.log.count("was cut off and is to be done again") == len(runs)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from coalition.worker.command.command import CommandError
+from coalition.worker.process.keeper.keeping import GRACE
 from coalition.worker.shortage import Shortage
 from tests.worker.commands import Commands, refusal, run, with_commands
 from tests.worker.real import descriptors_left
@@ -123,8 +124,8 @@ def test_only_a_run_that_lasts_is_announced_with_its_process() -> None:
     async def work(commands: Commands) -> None:
         short, long = commands.start("true"), commands.start("echo $$; exec sleep 7101.5")
         await commands.event("began", long)
-        ended = await commands.event("ended", short)
-        assert commands.find("began", short) is None or ended[3] >= 0.05
+        ended = await commands.exit(short)
+        assert commands.find("began", short) is None or ended.seconds >= 0.05
         pid = int(commands.output[long])
         assert commands.pids[long] == pid
         assert commands.started[long] == psutil.Process(pid).create_time()
@@ -138,9 +139,22 @@ def test_what_a_run_took_is_told_without_the_time_in_the_queue() -> None:
     async def work(commands: Commands) -> None:
         began = time.monotonic()
         runs = [commands.start("sleep 0.2"), commands.start("true")]
-        long, short = [(await commands.event("ended", run))[3] for run in runs]
+        long, short = [(await commands.exit(run)).seconds for run in runs]
         assert long >= 0.2
         assert 0 < short < time.monotonic() - began - long
+
+    with_commands(work)
+
+
+def test_the_time_that_ending_the_remains_took_is_told_beside_it() -> None:
+    async def work(commands: Commands) -> None:
+        stubborn = "trap '' TERM; (echo up; while :; do sleep 0.05; done) & sleep 0.2"
+        began = time.monotonic()
+        runs = [commands.start(stubborn), commands.start("true")]
+        long, short = [await commands.exit(run) for run in runs]
+        assert long.seconds >= 0.2 and long.clearing >= GRACE
+        assert long.seconds + long.clearing + short.seconds <= time.monotonic() - began
+        assert short.clearing == 0
 
     with_commands(work)
 

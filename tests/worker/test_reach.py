@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,56 +14,19 @@ import pytest
 from coalition.worker.command.command import Way
 from coalition.worker.process.cgroup import Cgroups
 from tests.worker.commands import needs_cgroups, needs_root
-from tests.worker.real import ROOT, Node, eventually
+from tests.worker.real import eventually
 from tests.worker.scripted import ScriptedServer
+from tests.worker.unprivileged import OWNER, WORKER, setuid_folder, unprivileged_node
 
 pytestmark = needs_root
 
-WORKER, OWNER = "nobody", "daemon"
-"""Two users that every Linux has: of worker.py, and of the jobs."""
-
-READING = "--inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
-"""The only right that it is left: Python may be where nobody but root may look."""
-
-WARNING = "WARNING coalition.worker.app: jobs that are to end may run on"
+WARNING = "WARNING coalition.worker.app: jobs are ended by the runcommand"
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder of the user of worker.py, with a program that makes anybody of anybody, as sudo."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    change = shutil.copy(shutil.which("setpriv") or "", folder / "change")
-    os.chmod(change, 0o4755)
-    account = pwd.getpwnam(WORKER)
-    os.chown(folder, account.pw_uid, account.pw_gid)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@contextmanager
-def unprivileged_node(folder: Path, url: str, cgroup: Path | None, ini: str = "") -> Iterator[Node]:
-    """Run worker.py in `folder` as a user without rights, in this control group."""
-    change = f"{folder}/change --reuid=__user__ --clear-groups --"
-    (folder / "coalition.ini").write_text(
-        f"[worker]\nserverUrl={url}\nsleep=0.1\nname=node\n{ini}"
-        f"runcommand={change} sh -c 'cd __dir__; __cmd__'\n"
-    )
-    enter = f"echo 0 > {cgroup}/cgroup.procs && " if cgroup else ""
-    become = f"setpriv --reuid={WORKER} --regid=nogroup --clear-groups {READING} --"
-    script = f'{enter}exec {become} "$0" {ROOT}/worker.py --config {folder}/coalition.ini'
-    process = subprocess.Popen(["sh", "-c", script, sys.executable], cwd=folder)
-    try:
-        yield Node(process, folder)
-    finally:
-        left = (
-            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        )
-        for one in left:
-            one.kill()
-        process.kill()
-        process.wait()
-        psutil.wait_procs(left)
+    with setuid_folder() as folder:
+        yield folder
 
 
 @contextmanager

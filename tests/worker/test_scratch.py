@@ -134,6 +134,59 @@ def test_a_folder_that_is_not_ours_is_not_taken(tmp_path: Path) -> None:
         alone(tmp_path)
 
 
+def test_a_folder_that_was_deleted_meanwhile_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scratch = alone(tmp_path)
+    untouched, used = scratch.make(1, None), scratch.make(2, None)
+    scratch.remove(untouched)
+    shutil.rmtree(tmp_path / "scratch")
+    path = scratch.make(3, None)
+    assert os.listdir(path) == []
+    assert os.stat(tmp_path / "scratch").st_mode & 0o7777 == 0o700
+    assert caplog.messages == [f"{tmp_path}/scratch was deleted or changed, and is made again"]
+    for one in (used, path):
+        scratch.remove(one)
+    scratch.close()
+    assert left(tmp_path) == set()
+
+
+def to_a_link(root: Path) -> None:
+    root.with_name("elsewhere").mkdir()
+    root.symlink_to(root.with_name("elsewhere"))
+
+
+def to_a_folder_of_somebody_else(root: Path) -> None:
+    root.mkdir(0o777)
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a folder of somebody else")
+    os.chown(root, 65534, 65534)
+
+
+@pytest.mark.parametrize("change", [to_a_link, to_a_folder_of_somebody_else])
+def test_what_somebody_else_has_put_in_its_place_is_not_taken(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    scratch, root = alone(tmp_path), tmp_path / "scratch"
+    root.rmdir()
+    change(root)
+    with pytest.raises(PermissionError, match="belongs to somebody else"):
+        scratch.make(1, None)
+    assert os.listdir(root) == []
+    root.unlink() if root.is_symlink() else root.rmdir()
+    assert os.listdir(scratch.make(2, None)) == []
+
+
+def test_one_that_a_job_has_made_again_itself_is_closed_to_others(tmp_path: Path) -> None:
+    scratch, root = alone(tmp_path), tmp_path / "scratch"
+    shutil.rmtree(scratch.make(1, None))
+    root.rmdir()
+    root.mkdir()
+    root.chmod(0o775)
+    scratch.make(2, None)
+    assert root.stat().st_mode & 0o7777 == 0o700
+
+
 # --- other users ---------------------------------------------------------------------------------
 
 

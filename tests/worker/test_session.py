@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coalition.worker.session import KEPT, follow
+from coalition.worker.session import KEPT, follow, is_copy
 
 
 def test_each_life_of_a_node_knows_the_one_before_it(tmp_path: Path) -> None:
@@ -21,7 +21,9 @@ def test_the_copy_of_a_folder_is_another_node(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     follow(tmp_path / "one", "a")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert is_copy(tmp_path / "two") and not is_copy(tmp_path / "one")
     assert follow(tmp_path / "two", "b") == []
+    assert not is_copy(tmp_path / "two")
     assert follow(tmp_path / "one", "c") == ["a"]
 
 

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from coalition.worker.command.command import Mark
-from coalition.worker.process import cgroup, line, posix, tree
+from coalition.worker.process import cgroup, ending, line, posix
 from coalition.worker.process.cgroup import Cgroups
 from coalition.worker.process.keeper.unended import unended
-from coalition.worker.process.tree import start_time
+from coalition.worker.process.tree import Trace, start_time
 from tests.worker.commands import (
     SERVER,
     Commands,
@@ -39,7 +39,7 @@ def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DeadDisk]:
     """A disk that whoever reads from cannot be ended, which is noticed sooner than usual."""
     first = "keeper.ending.FORCED = 0.5"
     monkeypatch.setattr(line, "PROGRAM", keeper_program(tmp_path, first))
-    for module in (tree, cgroup, posix):
+    for module in (ending, cgroup, posix):
         monkeypatch.setattr(module, "FORCED", 0.5)
     with dead_disk(tmp_path / "dead") as disk:
         yield disk
@@ -63,11 +63,11 @@ def test_a_run_ends_with_a_remark_and_the_next_one_without(
         number = commands.start(f"exec cat {disk.file}")
         stuck = disk.reader()
         commands.processes.end(number, 0.2)
-        _, _, code, _, remarks, _ = await commands.event("ended", number)
-        assert (code, remarks) == (-signal.SIGKILL, [remark(stuck)])
+        exit = await commands.exit(number)
+        assert (exit.code, exit.remarks) == (-signal.SIGKILL, [remark(stuck)])
         assert remark(stuck) in caplog.text
-        later = await commands.event("ended", commands.start("sleep 0.1 & exit 4"))
-        assert (later[2], later[4]) == (4, [])
+        later = await commands.exit(commands.start("sleep 0.1 & exit 4"))
+        assert (later.code, later.remarks) == (4, [])
         assert stuck.is_running()
 
     with_commands(work)
@@ -79,8 +79,8 @@ def test_what_forks_on_is_ended_beside_what_cannot_be(disk: DeadDisk) -> None:
         number = commands.start(f"cat {disk.file} & trap '' TERM; while :; do sleep 0.05; done")
         stuck = disk.reader()
         commands.processes.end(number, 0.2)
-        _, _, code, _, remarks, _ = await commands.event("ended", number)
-        assert (code, remarks) == (-signal.SIGKILL, [remark(stuck)])
+        exit = await commands.exit(number)
+        assert (exit.code, exit.remarks) == (-signal.SIGKILL, [remark(stuck)])
 
     with_commands(work)
 
@@ -96,8 +96,8 @@ def test_a_worker_whose_keeper_was_killed_goes_on(
             keeper.kill()
         assert await commands.event("killed", number) == ("killed", number, [remark(stuck)])
         assert remark(stuck) in caplog.messages
-        later = await commands.event("ended", commands.start("sleep 0.1 & exit 4"))
-        assert (later[2], later[4]) == (4, [])
+        later = await commands.exit(commands.start("sleep 0.1 & exit 4"))
+        assert (later.code, later.remarks) == (4, [])
         # Another keeper that is killed has nothing to do with it.
         other = commands.start("sleep 7503.5", "other")
         await commands.event("began", other)
@@ -131,12 +131,13 @@ def test_a_node_starts_although_something_of_its_earlier_life_cannot_be_ended(
 ) -> None:
     environment = {**os.environ, **Mark(7, "node", SERVER).variables()}
 
-    async def work(commands: Commands) -> list[str]:
-        return await commands.processes.end_leftover(0, 0.0, Mark(7, "node", SERVER))
+    async def work(commands: Commands) -> list[list[str]]:
+        traces = [Trace(Mark(run, "node", SERVER)) for run in (6, 7, 8)]
+        return await commands.processes.end_leftovers(traces)
 
     left = subprocess.Popen(["cat", str(disk.file)], env=environment)
     stuck = disk.reader()
-    assert with_commands(work) == [remark(stuck)]
+    assert with_commands(work) == [[], [remark(stuck)], []]
     assert remark(stuck) in caplog.messages
     assert left.poll() is None
 
@@ -159,13 +160,15 @@ def test_a_node_starts_although_its_old_control_group_cannot_be_emptied(
 RECOVERY = """
 import sys
 from coalition.worker.command.command import Mark
+from coalition.worker.process.tree import Trace
 from tests.worker.commands import with_commands
 
 async def work(commands):
     pid, started = int(sys.argv[1]), float(sys.argv[2])
-    return await commands.processes.end_leftover(pid, started, Mark(7, "", ""))
+    return await commands.processes.end_leftovers([Trace(Mark(7, "", ""), pid, started)])
 
-print(*with_commands(work), sep="; ")
+(remarks,) = with_commands(work)
+print(*remarks, sep="; ")
 """
 
 

@@ -99,11 +99,12 @@ def test_only_a_run_that_lasts_is_announced() -> None:
         short, long = commands.start("true"), commands.start("echo $$; exec sleep 7402.5")
         await commands.event("began", long)
         await commands.wrote(long, b"\n")
-        ended = await commands.event("ended", short)
-        assert commands.find("began", short) is None or ended[3] >= 0.05
+        ended = await commands.exit(short)
+        assert commands.find("began", short) is None or ended.seconds >= 0.05
         assert commands.pids[long] == int(commands.output[long])
         commands.processes.end(long)
         assert await commands.ended(long) == -signal.SIGTERM
+        assert (await commands.exit(long)).by_order and not ended.by_order
 
     live(work)
 
@@ -174,8 +175,8 @@ def test_leases_end_what_runs_and_drop_what_waits() -> None:
         second = commands.start("echo no", lease=boottime() + 60)
         await commands.wrote(first, b"up")
         commands.processes.lease(boottime() + 0.2)
-        _, _, code, _, _, lapsed = await commands.event("ended", first)
-        assert (code, lapsed) == (-signal.SIGTERM, True)
+        exit = await commands.exit(first)
+        assert (exit.code, exit.lapsed) == (-signal.SIGTERM, True)
         await commands.event("dropped", second)
 
     live(work)

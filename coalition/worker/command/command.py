@@ -19,6 +19,9 @@ LONGEST = 1024 * 1024
 NOT_STARTED = 126
 """Exit code of a command that is not started, as shells have it."""
 
+SIGNALLING = "\0"
+"""Stands in a killer for the text that signals processes: nothing else in an argument can be it."""
+
 _PLAIN = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _ITEM_END = re.compile(r"\\n|\r?\n")
 
@@ -68,6 +71,8 @@ class Command:
     """Lines for the job's log about what was left out."""
     user: Owner | None = None
     """Whom the command's process becomes before anything of the job acts; None: it stays."""
+    killer: Command | None = None
+    """What runs as the job's user a text that stands for `SIGNALLING` in it; see `Way.beyond`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class Way:
     runcommand: str = ""
     runasuser: bool = False
     beyond: bool = False
-    """Whether what jobs start may be beyond the reach of worker.py: it cannot end that surely."""
+    """Whether what jobs start is beyond the reach of worker.py itself: only the runcommand may have
+    the rights to end it, which is not sure."""
     template: Runcommand | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -159,7 +165,14 @@ def prepare(
     values = {"user": start.user, "dir": _unmistakable(directory), "cmd": text}
     arguments = way.template.arguments(values, ours)
     own = {name: value for name, value in own.items() if name not in ours and name != CARRIER}
-    return Command(arguments, None, {**carried(own, remarks), **ours}, remarks)
+    killer = _killer(way.template, start.user, ours) if way.beyond else None
+    return Command(arguments, None, {**carried(own, remarks), **ours}, remarks, killer=killer)
+
+
+def _killer(template: Runcommand, user: str, ours: Mapping[str, str]) -> Command:
+    """Return what signals a job's processes as their user. No variable of the job acts in it."""
+    values = {"user": user, "dir": "/", "cmd": SIGNALLING}
+    return Command(template.arguments(values, ours), None, {**carried({}, []), **ours}, [])
 
 
 def _directory(text: str, variables: Mapping[str, str], remarks: list[str]) -> str:

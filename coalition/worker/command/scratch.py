@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -46,6 +47,8 @@ class Scratch:
         called in a thread. Raises OSError, and ConfigError for a folder of somebody else.
         """
         self._root = str(root)
+        self._mode = 0o711 if other_users else 0o700
+        self._taken: State = ()  # what it was when it was taken
         self._other_users = other_users
         self._in_thread = in_thread
         self._states: dict[str, tuple[State, float]] = {}  # as made, and when that was seen
@@ -54,9 +57,15 @@ class Scratch:
         self._doomed: deque[str] = deque()
         self._deleting = False
         self._lock = Lock()
+        self._take()
+
+    def _take(self) -> None:
+        """Make the folder, or make sure of what is there. Raises OSError and ConfigError."""
+        root = Path(self._root)
         root.mkdir(parents=True, exist_ok=True)
         if sys.platform != "win32":
-            _secure(root, 0o711 if other_users else 0o700)
+            _secure(root, self._mode)
+        self._taken = _identity(self._root)
 
     def clear(self) -> None:
         """Delete what an earlier life has left; nothing of it may run any more. Raises OSError."""
@@ -83,6 +92,7 @@ class Scratch:
                 self._given[path] = time.monotonic()
                 return path
             self._delete(path)
+        self._take_again()
         path = os.path.join(self._root, f"{run}-{secrets.token_hex(8)}")
         os.mkdir(path, 0o700)
         if self._other_users:
@@ -90,6 +100,20 @@ class Scratch:
         self._given[path] = time.monotonic()
         self._states[path] = _state(path), self._given[path]
         return path
+
+    def _take_again(self) -> None:
+        """Take the folder once more if a job, or who empties /tmp, has deleted it. Raises OSError.
+
+        In its place may be anything by now, of anybody.
+        """
+        with suppress(FileNotFoundError):
+            if _identity(self._root) == self._taken:
+                return
+        try:
+            self._take()
+        except ConfigError as error:
+            raise PermissionError(str(error)) from error  # it may be gone again soon
+        log.warning("%s was deleted or changed, and is made again", self._root)
 
     def remove(self, path: str) -> None:
         """Delete the directory of a run that has ended, later if there is something in it."""
@@ -150,6 +174,12 @@ class Scratch:
 def _state(path: str) -> State:
     found = os.lstat(path)
     return (found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_ctime_ns)
+
+
+def _identity(path: str) -> State:
+    """Return what is the same for as long as a folder is there, whatever is done in it."""
+    found = os.lstat(path)
+    return (found.st_dev, found.st_ino, found.st_mode, found.st_uid)
 
 
 def _is_empty(path: str) -> bool:

@@ -128,13 +128,15 @@ class Held:
     def ending(self, cuts: Iterable[Cut]) -> list[Run]:
         """Return the runs whose ends the report with these cuts tells, and note them as told.
 
-        A worker's runs end one after the other there too: an end waits for those before it.
+        As a rule the rest of their logs is in it, too. A worker's runs end one after the other
+        there as well: an end waits for those before it.
         """
         upto = {cut.run: cut.offset + cut.length for cut in cuts}
         ended = []
         for runs in self._of.values():
             for run in runs.values():
-                if not run.saved or upto.get(run.number, run.safe) != run.size:
+                whole = upto.get(run.number, run.safe) == run.size
+                if not run.saved or not (whole or run.early):
                     break
                 run.told = True
                 ended.append(run)

@@ -39,7 +39,7 @@ class Machine:
         """
         self.node = node
         self._exclusive = exclusive
-        self._talk = Talk(sleep, random)
+        self.talk = Talk(sleep, random)
         self._previous: list[str] = []
         self._pool = Pool()
         self._workers = Workers(workers, affinity, random)
@@ -47,6 +47,7 @@ class Machine:
         self._host: wire.Host | None = None
         self._host_told = False
         self._unwanted: deque[int] = deque(maxlen=100)
+        self._unknown: list[int] = []  # those of them that the server was not told of
         self._leaving = Leaving()
 
     @property
@@ -55,24 +56,9 @@ class Machine:
         return list(self._workers)
 
     @property
-    def session(self) -> str:
-        """The name of this life of the node."""
-        return self._talk.session
-
-    @property
     def leaving(self) -> bool:
         """Whether the node is to leave."""
         return self._leaving.begun
-
-    @property
-    def away(self) -> bool:
-        """Whether the server is out of reach."""
-        return self._talk.away
-
-    @property
-    def next_wave(self) -> float:
-        """When the next report tells the ends that nobody waits for, if they are saved."""
-        return self._talk.next_wave
 
     # --- what happens on this computer --------------------------------------------------------
 
@@ -83,6 +69,7 @@ class Machine:
         run = Run(number, worker, size=size, alive=False, code=code, again=again, saved=True)
         run.ended_at = ended_at
         run.handed_at = 0.0  # it may have been, and the server has to know that it is here
+        run.early = worker not in self._workers  # in no report has it its turn
         self._runs.add(run)
         self._pool.last = max(number, self._pool.last)
         self._workers.note_run(worker, number)
@@ -109,15 +96,20 @@ class Machine:
             run.size = size
             self._runs.touch(run)
 
-    def on_exit(self, number: int, code: int, now: float, seconds: float = 0.0) -> list[Action]:
-        """Note that a run's processes are gone and that all of its output is in the outbox."""
+    def on_exit(
+        self, number: int, code: int, now: float, seconds: float = 0.0, clearing: float = 0.0
+    ) -> list[Action]:
+        """Note that a run's processes are gone and that all of its output is in the outbox.
+
+        It took `seconds`, and `clearing` more until nothing was left of it.
+        """
         run = self._runs[number]
         self._runs.end(run)
-        run.code, run.seconds, run.ended_at = code, seconds, now
+        run.code, run.seconds, run.clearing, run.ended_at = code, seconds, clearing, now
         last = not self._runs.queue(run.worker)
         actions: list[Action] = [Save(number, code, run.again, seconds, soon=last)]
         if run.killed:
-            self._talk.urgent = True
+            self.talk.urgent = True
             actions = [self._forget(run)]
         if not run.again:
             self._workers.rests.note_start(run.worker)
@@ -136,7 +128,7 @@ class Machine:
     def on_dropped(self, number: int, now: float) -> list[Action]:
         """Note that a run which had not begun never will: the server sees that it is gone."""
         forgotten = self._forget(self._runs[number])
-        self._talk.urgent = True
+        self.talk.urgent = True
         self._note_leaving(now)
         return [forgotten]
 
@@ -156,9 +148,9 @@ class Machine:
         if run is not None:
             run.saved = True
             self._runs.touch(run)
-            self._talk.ends = True
+            self.talk.ends = True
             if not self._runs.queue(run.worker):
-                self._talk.pressing = True
+                self.talk.pressing = True
 
     def _forget(self, run: Run) -> Forget:
         self._runs.remove(run)
@@ -169,7 +161,7 @@ class Machine:
     def on_pause(self, pausing: bool) -> list[Action]:
         """Take nothing more until it is lifted; what runs goes on."""
         self._workers.pausing = pausing
-        self._talk.urgent = True
+        self.talk.urgent = True
         return self._drop_ahead() if pausing else []
 
     def on_stop(self, now: float) -> list[Action]:
@@ -177,7 +169,7 @@ class Machine:
         if self.leaving and not self._leaving.drained:
             return self._abort(now)
         self._leaving.drained = False
-        self._leaving.begun = self._talk.urgent = True
+        self._leaving.begun = self.talk.urgent = True
         actions = self._drop_ahead()
         self._note_leaving(now)
         return actions
@@ -200,14 +192,14 @@ class Machine:
 
     def _note_leaving(self, now: float) -> None:
         if self.leaving and not self._runs.any_alive():
-            self._talk.urgent = True
+            self.talk.urgent = True
             self._leaving.note_idle(now, results=bool(self._runs))
 
     def finished(self, now: float) -> bool:
         """Say whether the node may go: all is said, or the time for it is over."""
         if not self.leaving or (self._runs.any_alive() and not self._leaving.at_once):
             return False
-        delivered = not self._runs and self._talk.said_goodbye
+        delivered = not self._runs and self.talk.said_goodbye
         return delivered or self._leaving.is_over(now)
 
     # --- reports -----------------------------------------------------------------------------
@@ -216,15 +208,17 @@ class Machine:
         """Say when to look at `finished`, `due` and `give_back` again, unless something happens."""
         handed = [*self._runs.waiting_since(), self._pool.oldest()]
         old = [since + wire.PATIENCE for since in handed if since is not None]
-        times = (self.due(now), self._leaving.by, *old)
+        # When that is over, and what keeps the node is something else, that will tell.
+        by = self._leaving.by
+        times = (self.due(now), by if by is not None and by > now else None, *old)
         return min((time for time in times if time is not None), default=None)
 
     def due(self, now: float) -> float | None:
         """Say when the next report is to be sent; None: not before something else happens."""
         wave = bool(self._pool) or self._runs.any_queued()
-        due = self._talk.due(now, waiting=self._runs.any_waiting(), wave=wave)
+        due = self.talk.due(now, waiting=self._runs.any_waiting(), wave=wave)
         rested = self._workers.rests.first_end()
-        if rested is None or len(self._talk) >= FLIGHTS:
+        if rested is None or len(self.talk) >= FLIGHTS:
             return due
         return rested if due is None else min(rested, due)
 
@@ -239,8 +233,9 @@ class Machine:
         goodbye = self.leaving and busy == {0}
         idle = [slot.name for slot in slots if not slot.run and not slot.resting]
         upto = {cut.run: cut.offset + cut.length for cut in cuts}
-        number = self._talk.depart(now, Flight(now, goodbye, idle, bool(ends), upto))
-        wait = self._talk.longest_wait(leased=self._runs.any_leased())
+        number = self.talk.depart(now, Flight(now, goodbye, idle, bool(ends), upto))
+        wait = self.talk.longest_wait(leased=self._runs.any_leased())
+        unknown, self._unknown = self._unknown, []
         report = wire.Report(
             node=self.node,
             workers=slots,
@@ -248,21 +243,22 @@ class Machine:
             load=load,
             host=None if self._host_told else self._host,
             wait=0 if goodbye or self._runs.any_waiting() else wait,
-            session=self.session,
+            session=self.talk.session,
             previous=self._previous,
             number=number,
             leaving=self.leaving,
             ending=[run.number for run in self._runs if run.killed and run.alive],
+            unknown=unknown,
             ahead=[run for run in [*self._runs.handed(), *self._pool] if run not in shown],
             last=self._pool.last,
         )
-        return Plan(number, report, cuts, self._talk.patience)
+        return Plan(number, report, cuts, self.talk.patience)
 
     # --- what comes back ---------------------------------------------------------------------
 
     def on_lost(self, number: int, now: float, *, slow: bool = False) -> None:
         """Note that a report was not answered: all that is not acknowledged is sent again."""
-        self._talk.fail(number, now, slow=slow)
+        self.talk.fail(number, now, slow=slow)
         self._runs.send_again()
         self._host_told = False
 
@@ -278,7 +274,7 @@ class Machine:
 
     def on_orders(self, number: int, orders: wire.Orders, now: float) -> list[Action]:
         """Take the answer to a report, also when a younger one was answered before."""
-        flight, newest = self._talk.arrive(number, orders)
+        flight, newest = self.talk.arrive(number, orders)
         self._host_told = True
         self._runs.grow()
         moved = self._runs.acknowledge(flight.upto, orders.logs, newest=newest)
@@ -292,9 +288,9 @@ class Machine:
         if newest:
             actions += self._drain(orders.drain, now)
         actions += self.assign(now)
-        self._talk.rest(flight, now, moved=moved or bool(actions), leased=self._runs.any_leased())
+        self.talk.rest(flight, now, moved=moved or bool(actions), leased=self._runs.any_leased())
         if self._runs.any_leased():
-            actions.append(Extend(self._talk.lease))
+            actions.append(Extend(self.talk.lease))
         return actions
 
     def _kill(self, numbers: Iterable[int]) -> list[Action]:
@@ -303,11 +299,17 @@ class Machine:
             self._pool.drop(number)
             run = self._runs.get(number)
             if run is None:
-                self._unwanted.append(number)
-            if run is None or run.killed or not run.alive:
-                continue  # what is over is told, and the server says whether it counts
-            run.killed = True
-            actions.append(EndTree(number))
+                if number not in self._unwanted:
+                    self._unwanted.append(number)
+                self._unknown.append(number)
+                self.talk.urgent = True
+            elif not run.alive:
+                # The server says whether it counts.
+                self.talk.urgent = self.talk.urgent or not run.early
+                run.early = True
+            elif not run.killed:
+                run.killed = True
+                actions.append(EndTree(number))
         return actions
 
     def _start(self, starts: list[wire.Start]) -> list[Action]:
@@ -319,7 +321,7 @@ class Machine:
             if last is None or start.run <= last or known or busy:
                 continue
             run = self._add(start, None)
-            if self.leaving:
+            if self.leaving or self._workers.pausing:
                 self._give_back(run)
             else:
                 actions.append(self._begin(run, start))
@@ -332,12 +334,12 @@ class Machine:
         return run
 
     def _begin(self, run: Run, start: wire.Start) -> Begin:
-        return Begin(start, self._talk.lease if run.exclusive else None)
+        return Begin(start, self.talk.lease if run.exclusive else None)
 
     def _give_back(self, run: Run) -> None:
-        """Refuse a run that was on its way while the node was told to leave."""
+        """Refuse a run that was on its way while the node was told to leave or to pause."""
         self._runs.end(run)
-        run.again = run.saved = self._talk.urgent = True
+        run.again = run.saved = self.talk.urgent = True
 
     def _drain(self, names: list[str], now: float) -> list[Action]:
         """Let workers take no more; when all of them are such, leave, unless that is taken back."""
@@ -363,7 +365,7 @@ class Machine:
         if self.leaving or self._workers.pausing:
             self._pool.clear()
             return []
-        promised = self._talk.promised()
+        promised = self.talk.promised()
         queues = {
             name: self._runs.queue(name)
             for name in self._workers
@@ -381,7 +383,7 @@ class Machine:
     def give_back(self, now: float) -> list[Action]:
         """Give back what was handed ahead and has waited for too long."""
         if self._pool.give_back(now):
-            self._talk.urgent = True
+            self.talk.urgent = True
         late = now - wire.PATIENCE
         queued = self._runs.queued()
         return self._drop([one for one in queued if one.handed_at and one.handed_at <= late])

@@ -37,9 +37,12 @@ class Run:
     again: bool = False
     code: int = 0
     seconds: float = 0.0
+    clearing: float = 0.0
     ended_at: float = 0.0
     saved: bool = False
     told: bool = False
+    early: bool = False
+    """Its end is told before all of its log: the server has to see that it is over."""
 
     @property
     def waiting(self) -> bool:
@@ -50,7 +53,10 @@ class Run:
         """Return the end of it that a report tells."""
         # A clock that was set meanwhile must not make it an end that no server takes.
         ago = min(max(0.0, now - self.ended_at), LONGEST_AGO)
-        return wire.End(self.number, self.code, self.again, self.worker, self.seconds, ago)
+        return wire.End(
+            self.number, self.code, self.again, self.worker, self.seconds, ago, self.clearing,
+            self.size,
+        )  # fmt: skip
 
     def take(self, room: int) -> Cut:
         """Cut the next piece of output that is to be sent.

@@ -68,6 +68,8 @@ class Talk:
         """There are ends to tell, with the next wave."""
         self.pressing = False
         """One is due when no other tells of ends: the answer to that may bring more to do."""
+        self.held_up = False
+        """Commands may not write until the server has told that it has their output."""
         self.heard_of: float | None = None
         self.timeout = wire.Orders().timeout
         self.wait = wire.LONGEST_WAIT
@@ -90,9 +92,10 @@ class Talk:
     def longest_wait(self, *, leased: bool) -> float:
         """Return how long the server may hold a report; `leased`: exclusive runs live.
 
-        While no answers come, not at all: who waits for long finds out too late that one is lost.
+        Not at all while commands wait for that, nor while no answers come: who waits for long finds
+        out too late that one is lost.
         """
-        if self.away:
+        if self.away or self.held_up:
             return 0.0
         return min(self.wait, self.timeout * LEASED) if leased else self.wait
 
@@ -128,7 +131,7 @@ class Talk:
             return None
         telling = any(flight.telling for flight in self._flights.values())
         times: list[float] = []
-        if self.urgent or (self.pressing and not telling):
+        if self.urgent or (self.pressing and not telling) or (self.held_up and waiting):
             times.append(now)
         if not self._flights:
             times.append(max(self._quiet_until, self.next_wave if wave else self._last_report))

@@ -42,11 +42,18 @@ class Label(msgspec.Struct, frozen=True):
 def read_label(folder: Path) -> Label | None:
     """Return whose outbox a folder is, None if it is none. Raises OutboxUnreadable, OSError."""
     path, name = folder / NAME, folder.name
-    if path.exists():
+    if _is_there(path):
         return _decoded(path)
     if _IDENTITY.fullmatch(name):
         return Label(name, "")
     return Label("", unquote(name)) if "://" in unquote(name) else None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return False  # no folder of ours: each disk has a lost+found that only root may enter
 
 
 def _decoded(path: Path) -> Label:

@@ -79,15 +79,10 @@ class Outbox:
 
     def close(self) -> None:
         """Close the files."""
-        self._journal.close()
         for stream in self._streams.values():
             stream.close()
+        self._journal.close()
         self._space.remove_some(len(self._space.doomed))
-
-    @property
-    def quota(self) -> int:
-        """How many bytes a run may have that the server has not acknowledged."""
-        return self._space.quota
 
     def records(self) -> list[Record]:
         """Return what an earlier life of the node left, oldest run first."""
@@ -175,6 +170,29 @@ class Outbox:
         """Return how many bytes of it the server has not acknowledged."""
         stream = self._streams.get(run)
         return 0 if stream is None else stream.backlog
+
+    def is_behind(self, run: int) -> bool:
+        """Say whether a run should write no more until the server has some of its output."""
+        stream = self._streams.get(run)
+        return stream is not None and (
+            stream.backlog > self._space.quota // 2
+            or stream.held > self._most_held()
+            or stream.overflows()
+        )
+
+    def has_caught_up(self, run: int) -> bool:
+        """Say whether such a run may write again."""
+        stream = self._streams.get(run)
+        return stream is None or (
+            stream.backlog < self._space.quota // 4
+            and stream.held < self._most_held() // 2
+            and not stream.overflows()
+        )
+
+    def _most_held(self) -> int:
+        """Return how much of a run may be held before it is held up: less when there are many."""
+        space = self._space
+        return min(space.held // 16, space.held_in_all // 4 // max(1, len(self._streams)))
 
     def _trim(self) -> None:
         for stream in self._streams.values():

@@ -22,8 +22,16 @@ HEAD = 64 * 1024
 MEMORY = 16 * 1024 * 1024
 """Bytes of output that are kept in memory, of all runs together."""
 
+HELD = 1024 * 1024
+"""Bytes of a run's output that are held in memory for the server while the disk takes nothing: what
+is on its way here when its command is held up, at most 0.6 MB, and some more."""
+
+HELD_IN_ALL = 24 * 1024 * 1024
+"""Bytes that are held in this way, of all runs together: of a hundred floods that are held up at
+once."""
+
 REST = 8 * 1024
-"""Bytes of a run's output that wait in memory, from the end, while the disk takes nothing."""
+"""Bytes of a run's output that wait in memory, from the end, when that is not enough."""
 
 LAST_LINE = 256
 """Bytes of them that every run may have, even when the memory for output is used up."""
@@ -51,8 +59,11 @@ class Space:
     ring: int
     head: int
     memory: int
+    held: int
+    held_in_all: int
     rest: int
     in_memory: int = 0
+    in_hold: int = 0
     on_disk: int = 0
     unacknowledged: int = 0
     doomed: dict[str, None] = field(default_factory=dict)
@@ -70,6 +81,8 @@ class Space:
             ring=min(RING, part),
             head=min(HEAD, part),
             memory=min(MEMORY, limit),
+            held=min(HELD, part),
+            held_in_all=min(HELD_IN_ALL, limit),
             rest=min(REST, part),
         )
 
@@ -117,11 +130,22 @@ class Spool:
             offset = self._open()
             room = self._segment - self._segments[offset]
             assert self._file is not None
-            written = self._file.write(data[done : done + room]) or 0
+            try:
+                written = self._file.write(data[done : done + room]) or 0
+            except OSError:
+                self._drop_empty(offset)
+                raise
             self._segments[offset] += written
             self._space.on_disk += written
             self.end += written
             done += written
+
+    def _drop_empty(self, offset: int) -> None:
+        """Leave no file that has just been begun and got nothing."""
+        if not self._segments[offset]:
+            self.close()
+            del self._segments[offset]
+            remove(self._path(offset))
 
     def _open(self) -> int:
         """Return the offset of the file that takes the next byte."""

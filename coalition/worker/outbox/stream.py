@@ -2,8 +2,11 @@
 
 It begins in memory and in the journal; what is too much for them goes to a spool. Of what is too
 much for the server, the end is kept in a ring, until it is added behind a line that says how much
-was left out. Of what the disk does not take, the end waits in memory in the same way; if the run
-ends before, that goes to the journal, which waits for the disk.
+was left out.
+
+What the disk does not take is held in memory, from where the server can have it. Of what is too
+much for that, too, the end waits, until there is room for it behind such a line. If the run ends
+before, all of this goes to the journal, which waits for the disk.
 """
 
 from __future__ import annotations
@@ -37,15 +40,16 @@ class Stream:
         self._journal = journal
         self._spool: Spool | None = None
         self._ring: Spool | None = None
+        self._held = bytearray()  # what the disk has not taken, behind what is stored
         self._lost = 0  # bytes that were dropped, before those that wait
-        self._waiting = bytearray()  # the end of what the disk has not taken yet
+        self._waiting = bytearray()  # the end of what there was no room for
         self._refused = False  # the node's log says so
         self._counted = 0
 
     @property
     def size(self) -> int:
         """How many bytes the server may have."""
-        return self._stored + len(self.rest)
+        return self._stored + len(self._held) + len(self.rest)
 
     @property
     def _stored(self) -> int:
@@ -55,6 +59,15 @@ class Stream:
     def backlog(self) -> int:
         """How many of them the server has not acknowledged."""
         return self.size - self.acknowledged
+
+    @property
+    def held(self) -> int:
+        """How many of them are in memory alone, as the disk does not take them."""
+        return len(self._held)
+
+    def overflows(self) -> bool:
+        """Say whether there is more than the disk takes and memory holds."""
+        return bool(self._lost or self._waiting)
 
     # --- an earlier life ---------------------------------------------------------------------
 
@@ -87,6 +100,9 @@ class Stream:
     def acknowledge(self, upto: int) -> None:
         """Note what the server has; that may be less than it had before it lost its power."""
         self.acknowledged = max(0, min(upto, self.size))
+        self._let_go()
+        if self.overflows():
+            self._try_again()
         self._count()
         if self._ring is not None and self._may_go_on():
             self._seal(self._ring)
@@ -107,7 +123,8 @@ class Stream:
         return [] if self._spool is None else self._spool.paths()
 
     def close(self) -> None:
-        """Keep no file open."""
+        """Write what the disk takes by now, and keep no file open."""
+        self._try_again()
         for spool in (self._spool, self._ring):
             if spool is not None:
                 spool.close()
@@ -117,9 +134,10 @@ class Stream:
         piece = bytes(self.head[offset : offset + length])
         if self._spool is not None and len(piece) < length:
             piece += self._spool.read(offset + len(piece), length - len(piece))
-        if self.rest and len(piece) < length:
+        behind = self._held or self.rest  # the first becomes a part of the other
+        if behind and len(piece) < length:
             at = offset + len(piece) - self._stored
-            piece += self.rest[at : at + length - len(piece)]
+            piece += behind[at : at + length - len(piece)]
         return piece
 
     def trim(self) -> None:
@@ -133,6 +151,7 @@ class Stream:
             if spool is not None:
                 self._space.doomed.update(dict.fromkeys(spool.remove()))
         self._space.in_memory -= len(self.head) + len(self.rest) + len(self._waiting)
+        self._space.in_hold -= len(self._held)
         self._space.unacknowledged -= self._counted
 
     def _count(self) -> None:
@@ -154,16 +173,16 @@ class Stream:
             if ring is not None and ring.end:
                 last = ring.read(ring.end - 1, 1)
             else:
-                last = self.read(max(0, self._stored - 1), 1)
+                last = self.read(max(0, self.size - 1), 1)
         except Shortage:
             return True  # one empty line too many does no harm
         return last not in (b"", b"\n")
 
     def _tell(self, number: int, what: str, add: Callable[[bytes], None]) -> None:
         """Say that bytes are not here; if that has to wait, count them with what waits."""
-        if not self._waits():
+        if not self.overflows():
             add(self._line(f"{number} bytes of output {what} here"))
-            if not self._waits():
+            if not self.overflows():
                 return
             self._taken_out()  # some of the line
         lost, waiting = self._taken_out()
@@ -171,8 +190,36 @@ class Stream:
 
     # --- what the disk does not take ---------------------------------------------------------
 
-    def _waits(self) -> bool:
-        return bool(self._lost or self._waiting)
+    def _hold(self, output: bytes) -> int:
+        """Hold as much as there is room for, unless something before it is lost; say how much."""
+        if self.overflows():
+            return 0
+        space = self._space
+        room = max(0, min(space.held - len(self._held), space.held_in_all - space.in_hold))
+        held = output[:room]
+        self._held += held
+        space.in_hold += len(held)
+        return len(held)
+
+    def _let_go(self) -> None:
+        """Drop what is held of what the server has: the disk need not take it any more."""
+        over = min(self.acknowledged - self._stored, len(self._held))
+        if over > 0:
+            self._step(self._stored + over)
+            self._drop_held(over)
+
+    def _step(self, offset: int) -> None:
+        """Go on at an offset with what is stored: what is before it, the server has."""
+        if self._spool is None:
+            self._spool = self._new_spool(offset)
+        else:
+            self._spool.end = offset
+
+    def _drop_held(self, size: int) -> bytes:
+        dropped = bytes(self._held[:size])
+        del self._held[:size]
+        self._space.in_hold -= size
+        return dropped
 
     def _wait(self, output: bytes) -> None:
         """Keep the end of what the disk has not taken, and count the rest."""
@@ -194,11 +241,20 @@ class Stream:
         return lost, waiting
 
     def _try_again(self) -> None:
+        if self._held:
+            self._store_held()
         # What follows a ring waits for its place in the stream: in a ring that goes round, the line
         # about what is missing would be left out.
-        if self._waits() and self._ring is None:
+        if self.overflows() and self._ring is None:
             self._put_back(*self._taken_out(), self._store)
-            self._refused = self._waits()
+
+    def _store_held(self) -> None:
+        before = self._stored
+        try:
+            self._write(bytes(self._held))
+        except OSError as error:
+            self._note(error)
+        self._drop_held(self._stored - before)
 
     def _put_back(self, lost: int, waiting: bytes, add: Callable[[bytes], None]) -> None:
         if lost:
@@ -206,10 +262,11 @@ class Stream:
         add(waiting)
 
     def _keep_rest(self) -> None:
-        """Have what still waits written by the journal, together with the end of the run."""
-        if self._waits():
+        """Have what is not stored written by the journal, together with the end of the run."""
+        if self._held or self.overflows():
             rest = bytearray()
             self._put_back(*self._taken_out(), rest.extend)
+            rest[:0] = self._drop_held(len(self._held))
             self.rest = bytes(rest)
             self._space.in_memory += len(self.rest)
             self._journal.add(Rest(self.run, self.rest))
@@ -239,11 +296,12 @@ class Stream:
     def _store(self, output: bytes) -> None:
         before = self._stored
         try:
-            if not self._waits():
+            if not (self._held or self.overflows()):
                 self._write(output)
         except OSError as error:
             self._note(error)
-        self._wait(output[self._stored - before :])
+        rest = output[self._stored - before :]
+        self._wait(rest[self._hold(rest) :])
 
     def _write(self, output: bytes) -> None:
         space, size = self._space, len(output)
@@ -257,6 +315,7 @@ class Stream:
             self._journal.flush()
             self._spool = self._new_spool(self.size)
         self._spool.append(output)
+        self._refused = False
 
     def _new_spool(self, start: int) -> Spool:
         return Spool(self._space, self._stem, self._space.segment, start)
@@ -270,7 +329,7 @@ class Stream:
         ring = self._ring = self._ring or self._new_ring()
         before = ring.end
         try:
-            if not self._waits():
+            if not self.overflows():
                 ring.append(output)
         except OSError as error:
             self._note(error)

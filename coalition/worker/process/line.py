@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from coalition.worker.process import keeper
 from coalition.worker.process.keeper.messages import pack, unpack
+from coalition.worker.process.standing import standing
 from coalition.worker.reactor import Clock, Reactor, sleep
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Line:
         self._questions = 0
         self.given_up = False
         """Whether the keeper hung, and was killed for that."""
+        self.dismissed = False
+        """Whether it was killed to have a fresh one."""
         self._socket, theirs = socket.socketpair()
         try:
             self.process = _start(theirs.fileno(), environ, cgroup, node, adopt=adopt)
@@ -79,6 +82,7 @@ class Line:
             raise
         finally:
             theirs.close()
+        self._standing = standing(self.process.pid)
         self._socket.setblocking(False)
         reactor.addReader(self)
 
@@ -95,6 +99,16 @@ class Line:
     def lives(self) -> bool:
         """Whether the keeper has not ended."""
         return self.process.poll() is None
+
+    @property
+    def is_as_started(self) -> bool:
+        """Whether its commands still get what those before them got; it takes 10 us to know."""
+        return standing(self.process.pid) in (self._standing, ())
+
+    def dismiss(self) -> None:
+        """Kill the keeper, which has nothing to do, to have a fresh one."""
+        self.dismissed = True
+        self.process.kill()
 
     def leave(self) -> None:
         """Have the keeper end all that it has, and itself; what it still says is heard."""

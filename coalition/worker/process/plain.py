@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from coalition.worker.command.command import Command, Mark
+from coalition.worker.command.command import SIGNALLING, Command, Mark
 
 ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
@@ -16,14 +16,23 @@ def plain(command: Command, directory: str) -> tuple[object, ...]:
 
     Raises UnicodeEncodeError.
     """
-    words = command.arguments if isinstance(command.arguments, list) else [command.arguments]
-    user = command.user
+    user, killer = command.user, command.killer
     return (
-        [_bytes(word) for word in words],
+        _words(command),
         encoded(command.variables),
         _bytes(os.path.join(directory, command.directory or "")),
         None if user is None else (user.uid, user.gid, tuple(user.groups)),
+        None if killer is None else (_pieces(killer), encoded(killer.variables)),
     )
+
+
+def _words(command: Command) -> list[bytes]:
+    words = command.arguments if isinstance(command.arguments, list) else [command.arguments]
+    return [_bytes(word) for word in words]
+
+
+def _pieces(killer: Command) -> list[list[bytes]]:
+    return [word.split(_bytes(SIGNALLING)) for word in _words(killer)]
 
 
 def encoded(variables: Mapping[str, str]) -> dict[bytes, bytes]:

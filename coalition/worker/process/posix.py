@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from twisted.internet.base import DelayedCall
 
-from coalition.worker.command.command import Command, CommandError, Mark
+from coalition.worker.command.command import Command, CommandError
 from coalition.worker.process.cgroup import Cgroups
+from coalition.worker.process.ending import GRACE
 from coalition.worker.process.keeper.messages import boottime
 from coalition.worker.process.keeper.orphans import adopt_orphans
 from coalition.worker.process.keeper.unended import FORCED, unended
 from coalition.worker.process.line import Line, outlast
 from coalition.worker.process.plain import encoded, mark_of, plain
-from coalition.worker.process.remains import Remains
+from coalition.worker.process.remains import Keepers, Remains
 from coalition.worker.process.slot import RUNNING_LOOK, Slot
-from coalition.worker.process.tree import GRACE, Tree, start_time
-from coalition.worker.process.watch import Watcher, explained
+from coalition.worker.process.tree import Trace, start_time
+from coalition.worker.process.watch import Exit, Watcher, explained
 from coalition.worker.reactor import Reactor, in_background, sleep
 from coalition.worker.shortage import Shortage
 
@@ -66,6 +67,7 @@ class Processes:
         self._cgroups = Cgroups(name)
         self._adopting = ADOPT and adopt_orphans()
         self._remains = Remains(reactor, self._keepers)
+        self._lines: list[Line] = []
         self._slots: dict[str, Slot] = {}
         self._slot_of: dict[int, Slot] = {}
         self._changed: set[Slot] = set()
@@ -141,13 +143,13 @@ class Processes:
                 self._tell(slot, ("lease", deadline))
         self._look_at_keepers()
 
-    async def end_leftover(self, pid: int, started: float, mark: Mark) -> list[str]:
-        """End what an earlier life of this node left running; say what cannot be ended.
+    async def end_leftovers(self, traces: Sequence[Trace]) -> list[list[str]]:
+        """End what an earlier life of this node left running; say for each what cannot be ended.
 
         `started` is what `Watcher.on_began` was told then; a process that got its number later is
         safe.
         """
-        return await self._remains.end(Tree(pid, started, mark).find)
+        return await self._remains.end_trees(traces, boottime() + GRACE)
 
     async def close(self) -> None:
         """End all that is left, the keepers too; the watcher is told what becomes of it."""
@@ -160,7 +162,7 @@ class Processes:
             log.warning("a keeper does not end, and is killed")
             await self._bury(*lines)
         if self._adopting:
-            await self._remains.end(self._remains.orphans)
+            await self._remains.end_orphans(boottime() + GRACE)
         self._cgroups.remove()
 
     async def _wait(self, what: Callable[[], object], patience: float) -> None:
@@ -203,6 +205,7 @@ class Processes:
                 on_messages=partial(self._on_messages, slot),
                 on_closed=partial(self._on_closed, slot),
             )
+            self._lines.append(slot.line)
             slot.line.say([("environment", encoded(self._environ))])
             if self._look is None:
                 self._look_at_keepers()
@@ -237,6 +240,8 @@ class Processes:
             except Exception:
                 # The reactor would close the connection, and take the keeper for killed.
                 log.exception("not noted: %s of run %s", *message[:2])
+        if slot.worn and slot.is_idle:
+            self._replace(slot)
         self._watcher.on_turn()
         self.send()
 
@@ -257,39 +262,41 @@ class Processes:
         slot: Slot,
         run: int,
         pid: int,
-        code: int,
-        seconds: float,
         output: bytes,
-        remarks: list[str],
-        lapsed: bool,
-        by_order: bool,
+        *told: Any,
     ) -> None:
-        command = self._done(slot, run)
-        for remark in remarks:
+        lasted = slot.began == run
+        command, exit = self._done(slot, run), Exit(*told)
+        slot.shortages = 0
+        if lasted or exit.code or slot.is_idle:  # short ones in a row are to cost nothing
+            slot.inspect()
+        for remark in exit.remarks:
             # Nobody reads the log of a run that was taken back.
             log.warning("run %d: %s", run, remark)
         if output:
             self._watcher.on_output(run, output)
-        ended = partial(
-            self._watcher.on_ended, run, code, seconds, remarks, lapsed=lapsed, by_order=by_order
-        )
         if self._adopting:
-            ended()
+            self._watcher.on_ended(run, exit)
         else:
-            in_background(self._search(command, ended, remarks))
+            in_background(self._search(run, command, exit))
 
-    async def _search(
-        self, command: Command, ended: Callable[[], None], remarks: list[str]
-    ) -> None:
+    async def _search(self, run: int, command: Command, exit: Exit) -> None:
         self._searches += 1
-        remarks += await self._remains.end(Tree(0, 0.0, mark_of(command)).find)
+        began = self._reactor.seconds()
+        trace = Trace(mark_of(command))
+        (remarks,) = await self._remains.end_trees([trace], boottime() + GRACE)
+        clearing = exit.clearing + self._reactor.seconds() - began
         self._searches -= 1
-        ended()
+        self._watcher.on_ended(
+            run, exit._replace(clearing=clearing, remarks=[*exit.remarks, *remarks])
+        )
         self._watcher.on_turn()
 
     def _on_failed(self, slot: Slot, run: int, number: int, place: str, reason: str) -> None:
-        command = self._done(slot, run)
-        self._watcher.on_failed(run, explained(command, place, number, reason))
+        error = explained(self._done(slot, run), place, number, reason)
+        if isinstance(error, Shortage):
+            slot.on_shortage()
+        self._watcher.on_failed(run, error)
 
     def _on_dropped(self, slot: Slot, run: int) -> None:
         self._done(slot, run)
@@ -302,20 +309,30 @@ class Processes:
             self._changed.add(slot)
         return command
 
+    def _replace(self, slot: Slot) -> None:
+        """Have a fresh keeper for what comes next; this one has nothing to do."""
+        log.warning("the keeper of %s is replaced: a job may have changed it", slot.worker)
+        slot.renew()
+        if slot.line is not None:
+            slot.line.dismiss()
+
     # --- a keeper is gone --------------------------------------------------------------------
 
     def _on_closed(self, slot: Slot) -> None:
         line, slot.line = slot.line, None
         if line is None or self._closing:
             return
-        suspects, grace = slot.suspects(), slot.grace()
+        if line.dismissed:
+            in_background(self._mend(slot, line, {}, [], boottime() + GRACE))
+            return
+        suspects, until = slot.suspects(), slot.until()
         lost = self._forget(slot)
         if slot.ready:
             log.error("the keeper of %s was killed: all that it kept is ended", slot.worker)
             if len(suspects) > 1 and not line.given_up:
                 for each in self._slots.values():  # the next try may be with any of them
                     each.beware()
-            in_background(self._mend(slot, line, lost, suspects, grace))
+            in_background(self._mend(slot, line, lost, suspects, until))
         else:
             in_background(self._give_back(slot, line, lost))
 
@@ -344,18 +361,18 @@ class Processes:
         line: Line,
         lost: Mapping[int, Command],
         suspects: list[int],
-        grace: float,
+        until: float,
     ) -> None:
         slot.mending = True
         await self._bury(line)
         remarks: list[str] = []
         if self._adopting:
             kill = partial(self._cgroups.kill, slot.cgroup)
-            remarks = await self._remains.end(self._remains.orphans, kill, grace)
+            remarks = await self._remains.end_orphans(until, kill)
         else:
-            for command in lost.values():
-                find = Tree(0, 0.0, mark_of(command)).find
-                remarks += await self._remains.end(find, grace=grace)
+            traces = [Trace(mark_of(command)) for command in lost.values()]
+            for said in await self._remains.end_trees(traces, until):
+                remarks += said
         slot.mending = False
         for run in lost:
             if run not in suspects:
@@ -367,9 +384,10 @@ class Processes:
         self._watcher.on_turn()
         self._flush(slot)
 
-    def _keepers(self) -> set[int]:
-        lines = (slot.line for slot in self._slots.values())
-        return {line.process.pid for line in lines if line is not None}
+    def _keepers(self) -> Keepers:
+        working = {slot.line.process.pid for slot in self._slots.values() if slot.line is not None}
+        self._lines = [line for line in self._lines if line.process.returncode is None]
+        return Keepers(working, {line.process.pid for line in self._lines})
 
     async def _bury(self, *lines: Line) -> None:
         """Kill keepers, and come back when they are gone or cannot be killed."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coalition.worker.command.command import Command
+from coalition.worker.process.ending import GRACE
 from coalition.worker.process.keeper.messages import boottime
 from coalition.worker.process.line import Line
-from coalition.worker.process.tree import GRACE
 
 if TYPE_CHECKING:
     from coalition.worker.process.keeper.messages import Message
@@ -27,6 +27,10 @@ WARY = 600.0
 tell by which of several. A job that always does it has been to every node of a farm by then, and is
 known where it comes for the second time."""
 
+SHORTAGES = 2
+"""Runs in a row that a keeper cannot start until it is replaced: it may be itself what lacks
+something, by what some job has done to it."""
+
 LAPSED_GRACE = 0.5
 """Seconds that processes whose keeper is gone have beyond their lease."""
 
@@ -41,7 +45,7 @@ class Slot:
         self.line: Line | None = None
         self.ready = False
         self.mending = False
-        """Its keeper was killed, and what that kept is being ended."""
+        """Its keeper is gone, and what that kept is being ended."""
         self.runs: dict[int, Command] = {}
         """What the keeper was given and has not ended, in that order."""
         self.began: int | None = None
@@ -53,6 +57,10 @@ class Slot:
         self.leases: dict[int, float] = {}
         """Until when exclusive runs may go on, by `boottime`."""
         self.unsaid: list[Message] = []
+        self.worn = False
+        """Its keeper is to be replaced when it has nothing to do."""
+        self.shortages = 0
+        """Runs in a row that the keeper could not start for lack of something."""
         self._behind: dict[int, tuple[Any, ...]] = {}  # what of `runs` the keeper is not given yet
         self._wary_until = 0.0
 
@@ -77,14 +85,34 @@ class Slot:
 
     def _go_on(self) -> None:
         """Hand over what waits here, one run after the other while the keeper is to have one."""
-        while self._behind:
-            if len(self._behind) < len(self.runs) and boottime() < self._wary_until:
+        while self._behind and not self.worn:
+            if not self.is_idle and boottime() < self._wary_until:
                 break
             self._hand_over(next(iter(self._behind)))
 
     def _hand_over(self, run: int) -> None:
         told = self._behind.pop(run)
         self.unsaid.append(("start", run, *told, self.leases.get(run)))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the keeper has nothing to do, as far as it was told."""
+        return len(self._behind) == len(self.runs)
+
+    def on_shortage(self) -> None:
+        """Note that the keeper could not start a run for lack of something."""
+        self.shortages += 1
+        self.worn = self.worn or self.shortages >= SHORTAGES
+        self.inspect()
+
+    def inspect(self) -> None:
+        """Have the keeper replaced if a job has changed what others inherit from it."""
+        self.worn = self.worn or (self.line is not None and not self.line.is_as_started)
+
+    def renew(self) -> None:
+        """Keep what comes from now on for a fresh keeper."""
+        self.mending, self.worn, self.shortages = True, False, 0
+        self._go_on()
 
     def on_began(self, run: int) -> None:
         """Note that a run is the one that runs; so it is not dropped, and nobody says more."""
@@ -154,9 +182,9 @@ class Slot:
         else:
             self.line.expect(ENDING_LOOK if self.ending or self.dropping else RUNNING_LOOK)
 
-    def grace(self) -> float:
-        """Return how many seconds what it runs may have to end when its keeper is gone."""
-        return max(0.0, min(GRACE, self._left() + LAPSED_GRACE))
+    def until(self) -> float:
+        """Return until when what it runs may take to end if its keeper is gone, by `boottime`."""
+        return boottime() + min(GRACE, self._left() + LAPSED_GRACE)
 
     def _left(self) -> float:
         """Return the seconds until the first lease is over."""

@@ -1,74 +1,102 @@
-"""Processes that no keeper keeps any more: finding all of them, ending them, reaping them."""
+"""The processes of runs that no keeper keeps, found among all of this computer."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import psutil
 
 from coalition.worker.command.command import Mark
-from coalition.worker.process.keeper.unended import FORCED, unended
-from coalition.worker.reactor import Clock, sleep
 from coalition.worker.shortage import is_shortage
 
-GRACE = 3.0
-"""Seconds between the polite signal and the one that cannot be refused."""
+YOUNG = 1.0
+"""Seconds after its start in which a process may still have its parent's environment, or none: it
+is about to begin a program."""
 
-FIRST_LOOK = 0.02
-LONGEST_LOOK = 1.0
-"""Seconds between two looks at processes that should be gone; each pause is twice the last."""
-
-REFUSED = 1.0
-"""Seconds until what may not be signalled is left alone: it may end with what may be."""
-
-Find = Callable[[], list[psutil.Process]]
-"""Returns the living processes that are to be ended, as a rule parents before their children."""
-
-log = logging.getLogger(__name__)
+_Marked = tuple[str | None, ...]
+"""What a process has of a mark's variables in its environment, in their order."""
 
 
-class Tree:
-    """All processes of one run: the first one's descendants, its session, and who has the mark."""
+class Trace(NamedTuple):
+    """What was noted of a run: its mark, and its first process if that is known.
 
-    def __init__(self, pid: int, started: float, mark: Mark) -> None:
-        """Describe a tree from what was noted of it; 0 when its first process is not known.
+    `pid` may be another process by now: only one that started at `started` counts.
+    """
 
-        `pid` may be another process by now: only one that started at `started` counts.
-        """
-        self._pid = pid
-        self._started = started
-        self._mark = mark
+    mark: Mark
+    pid: int = 0
+    started: float = 0.0
+
+
+class Trees:
+    """All processes of some runs: the first ones' descendants and sessions, and who has the marks.
+
+    All the runs cost no more than one: each look is one pass over the processes of this computer,
+    and the environment of each is read once.
+    """
+
+    def __init__(self, traces: Sequence[Trace]) -> None:
+        """Describe the trees of these runs."""
+        self._traces = traces
+        self._names = list(Mark(0, "", "").variables())
+        self._marks: dict[_Marked, list[int]] = {}
+        for number, trace in enumerate(traces):
+            self._marks.setdefault(tuple(trace.mark.variables().values()), []).append(number)
+        self._read: dict[psutil.Process, _Marked] = {}
+        self._whose: dict[psutil.Process, list[int]] = {}
 
     def find(self) -> list[psutil.Process]:
-        """Return the living processes of the tree, as a rule parents before their children.
+        """Return the living processes of the trees, as a rule parents before their children.
 
-        Looks at every process of the computer.
+        Blocks for as long as it takes to look at every process of this computer.
         """
-        living: dict[int, psutil.Process] = {}
-        children: dict[int, list[int]] = {}
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error), process.oneshot():
-                children.setdefault(process.ppid(), []).append(process.pid)
-                if process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-                    living[process.pid] = process
-        known = self._pid != 0 and start_time(self._pid) == self._started
-        top = [pid for pid, process in living.items() if self._holds(process, known=known)]
-        tree = _below(top, children)
-        return [process for pid, process in living.items() if pid in tree]
+        living, children = _processes()
+        self._read = {one: self._read[one] for one in living.values() if one in self._read}
+        tops = self._tops(living)
+        self._whose = {}
+        for number, top in tops.items():
+            for pid in _below(top, children):
+                if pid in living:
+                    self._whose.setdefault(living[pid], []).append(number)
+        return [process for process in living.values() if process in self._whose]
 
-    def _holds(self, process: psutil.Process, *, known: bool) -> bool:
-        """Say whether a process is of the tree by itself, whoever its parent is."""
-        if known and process.pid == self._pid:
-            return True
-        marked = _environment(process)
-        if self._mark.fits(marked):
-            return True
+    def whose(self, process: psutil.Process) -> Collection[int]:
+        """Return which of the runs have a process, by their places in what was described."""
+        return self._whose.get(process, ())
+
+    def _tops(self, living: dict[int, psutil.Process]) -> dict[int, list[int]]:
+        """Return by run the processes that are of its tree by themselves, whoever their parent."""
+        known: dict[int, list[int]] = {}
+        for number, trace in enumerate(self._traces):
+            if trace.pid and start_time(trace.pid) == trace.started:
+                known.setdefault(trace.pid, []).append(number)
+        tops: dict[int, list[int]] = {}
+        for pid, process in living.items():
+            for number in self._holding(process, known):
+                tops.setdefault(number, []).append(pid)
+        return tops
+
+    def _holding(self, process: psutil.Process, known: dict[int, list[int]]) -> Iterable[int]:
+        marked = self._marked(process)
+        holding = {*self._marks.get(marked, ()), *known.get(process.pid, ())}
         # A session whose first process is gone may be a newer one under the same number.
-        return known and _session(process.pid) == self._pid and "COALITION_RUN" not in marked
+        if known and marked[0] is None:
+            holding.update(known.get(_session(process.pid), ()))
+        return holding
+
+    def _marked(self, process: psutil.Process) -> _Marked:
+        marked = self._read.get(process)
+        if marked is None:
+            environment = _environment(process)
+            marked = tuple(environment.get(name) for name in self._names)
+            if environment and time.time() - process.create_time() > YOUNG:
+                self._read[process] = marked
+        return marked
 
 
 def start_time(pid: int) -> float:
@@ -76,6 +104,23 @@ def start_time(pid: int) -> float:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).create_time()
     return 0.0
+
+
+def _processes() -> tuple[dict[int, psutil.Process], dict[int, list[int]]]:
+    """Return the living processes of this computer without this one, and all by their parents."""
+    living: dict[int, psutil.Process] = {}
+    children: dict[int, list[int]] = {}
+    # Not `process_iter`, whose objects all threads share.
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            with process.oneshot():
+                children.setdefault(process.ppid(), []).append(pid)
+                # The first thread of a process may be over while others go on.
+                lives = process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+                if lives and pid != os.getpid():
+                    living[pid] = process
+    return living, children
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
@@ -105,89 +150,3 @@ def _below(top: list[int], children: dict[int, list[int]]) -> set[int]:
         found.update(fresh)
         queue += fresh
     return found
-
-
-def orphans(spared: Collection[int]) -> list[psutil.Process]:
-    """Return the living processes below this one, without children in `spared` and what is theirs.
-
-    Where orphans come back to this process, nothing that a dead child had started is missing.
-    """
-    found = []
-    for child in psutil.Process().children():
-        if child.pid not in spared:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                found += [child, *child.children(recursive=True)]
-    return [process for process in found if _lives(process)]
-
-
-def reap_orphans(spared: Collection[int]) -> None:
-    """Collect the exit codes of dead children, without those in `spared`."""
-    for child in psutil.Process().children():
-        if child.pid not in spared and sys.platform != "win32":
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(child.pid, os.WNOHANG)
-
-
-async def end_all(
-    clock: Clock, find: Find, kill: Callable[[], None] = lambda: None, grace: float = GRACE
-) -> dict[psutil.Process, str]:
-    """End all processes that `find` finds; come back when they are gone or cannot be ended.
-
-    They are asked first and forced after `grace` seconds, by `kill` too; what they start meanwhile
-    is found by looking again. Returns what could not be ended, with the reason in words. Raises
-    OSError when this computer cannot search.
-    """
-    asked = find()
-    _signal(asked, force=False)
-    deadline = clock.seconds() + grace
-    pause = FIRST_LOOK
-    while any(map(_lives, asked)) and clock.seconds() < deadline:
-        await sleep(clock, pause)
-        pause = min(pause * 1.5, 0.1)
-    forced: dict[psutil.Process, float] = {}
-    refusing: set[psutil.Process] = set()
-    while rest := find():
-        now = clock.seconds()
-        forced = {process: forced.get(process, now) for process in rest}
-        # Each has its time: what forks all the while is not stuck, its newest are always young.
-        if all(now - forced[one] >= (REFUSED if one in refusing else FORCED) for one in rest):
-            return {process: _left(process, refused=process in refusing) for process in rest}
-        kill()
-        refusing = _signal(rest, force=True)
-        await sleep(clock, pause)
-        pause = min(pause * 2, LONGEST_LOOK)
-    return {}
-
-
-def _left(process: psutil.Process, *, refused: bool) -> str:
-    name = "?"
-    with contextlib.suppress(psutil.Error):
-        name = process.name()
-    remark = unended(process.pid, name, refused=refused)
-    log.warning("%s", remark)
-    return remark
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _signal(processes: list[psutil.Process], *, force: bool) -> set[psutil.Process]:
-    """Signal processes; return those that may not be signalled."""
-    refusing = set()
-    # Parents first: a shell must not take its child's death for a failure and go on.
-    for process in processes:
-        try:
-            (process.kill if force else process.terminate)()
-            if sys.platform != "win32" and not force:
-                process.resume()  # one that is stopped could not act on it
-        except psutil.NoSuchProcess:
-            continue
-        except psutil.AccessDenied:
-            refusing.add(process)
-    return refusing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from coalition.worker.command.command import Command, CommandError
 from coalition.worker.shortage import Shortage, is_shortage
@@ -12,6 +12,22 @@ NO_DIRECTORY = 1
 UNKNOWN = 127
 NOT_STARTED = 126
 """Exit codes of commands that never ran; the last two are what shells use."""
+
+
+class Exit(NamedTuple):
+    """How a run ended; `code` is negative for a signal.
+
+    The command took `seconds`, and `clearing` seconds more went by until nothing was left of it.
+    `lapsed` says that it was ended because its lease was over, and `by_order` that it had not ended
+    by itself if it was to be ended. `remarks` are for its log.
+    """
+
+    code: int
+    seconds: float
+    clearing: float
+    lapsed: bool
+    by_order: bool
+    remarks: list[str]
 
 
 class Watcher(Protocol):
@@ -23,21 +39,8 @@ class Watcher(Protocol):
     def on_output(self, run: int, output: bytes) -> None:
         """Take what a run has written to stdout and stderr."""
 
-    def on_ended(
-        self,
-        run: int,
-        code: int,
-        seconds: float,
-        remarks: list[str],
-        *,
-        lapsed: bool,
-        by_order: bool,
-    ) -> None:
-        """Take a run's exit code, negative for a signal, when all that it started is gone.
-
-        `remarks` are for its log; `lapsed` says that it was ended because its lease was over,
-        and `by_order` that it had not ended by itself if it was to be ended.
-        """
+    def on_ended(self, run: int, exit: Exit) -> None:
+        """Learn how a run ended, when all that it started is gone."""
 
     def on_failed(self, run: int, error: CommandError | Shortage) -> None:
         """Take the reason why a run cannot be started."""

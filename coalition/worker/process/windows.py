@@ -7,14 +7,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from coalition.worker.command.command import Command, CommandError, Mark
+from coalition.worker.command.command import Command, CommandError
+from coalition.worker.process.ending import GRACE
 from coalition.worker.process.jobobject import Kept, begin
 from coalition.worker.process.keeper.messages import boottime
-from coalition.worker.process.tree import GRACE, Tree, end_all, start_time
-from coalition.worker.process.watch import Watcher, explained
+from coalition.worker.process.remains import end_trees
+from coalition.worker.process.tree import Trace, start_time
+from coalition.worker.process.watch import Exit, Watcher, explained
 from coalition.worker.reactor import Reactor, sleep
 from coalition.worker.shortage import Shortage
 
@@ -94,9 +96,8 @@ class Processes:
         found = self._runs.get(run)
         if found is None or self._dropped(found):
             return
-        if found.kept is None:
-            found.grace = grace
-        else:
+        found.grace = grace
+        if found.kept is not None:
             found.kept.ask()
             self._reactor.callLater(grace, found.kept.kill)
 
@@ -122,13 +123,12 @@ class Processes:
             if run.lease is not None and run.lease > now:
                 run.lease = deadline
 
-    async def end_leftover(self, pid: int, started: float, mark: Mark) -> list[str]:
-        """End what an earlier life of this node left running; say what cannot be ended.
+    async def end_leftovers(self, traces: Sequence[Trace]) -> list[list[str]]:
+        """End what an earlier life of this node left running; say for each what cannot be ended.
 
         As a rule the system has done it.
         """
-        left = await end_all(self._reactor, Tree(pid, started, mark).find)
-        return list(left.values())
+        return await end_trees(self._reactor, traces, boottime() + GRACE, set())
 
     async def close(self) -> None:
         """End all that is left; the watcher is told what becomes of it."""
@@ -197,11 +197,12 @@ class Processes:
             return
         self._reactor.callFromThread(self._begun, run, kept)
         code = self._wait(run, kept)
-        seconds = time.monotonic() - began
+        by_order, seconds = run.grace is not None, time.monotonic() - began
         kept.kill()
         run.open.set()
         reader.join(DRAINED)
-        self._reactor.callFromThread(self._ended, run, kept, code, seconds)
+        exit = Exit(code, seconds, 0.0, run.lapsed, by_order, [])
+        self._reactor.callFromThread(self._ended, run, kept, exit)
 
     def _start(self, run: Run) -> tuple[threading.Thread, Kept]:
         readable, writable = os.pipe()
@@ -218,13 +219,9 @@ class Processes:
         finally:
             os.close(writable)
 
-    def _ended(self, run: Run, kept: Kept, code: int, seconds: float) -> None:
+    def _ended(self, run: Run, kept: Kept, exit: Exit) -> None:
         kept.close()
-        # Not known here: what is to end counts as ended by that.
-        told = partial(
-            self._watcher.on_ended, run.number, code, seconds, [], lapsed=run.lapsed, by_order=True
-        )
-        self._over(run, told)
+        self._over(run, partial(self._watcher.on_ended, run.number, exit))
 
     def _wait(self, run: Run, kept: Kept) -> int:
         """Wait for the end; an exclusive run lapses even while the reactor's thread hangs."""

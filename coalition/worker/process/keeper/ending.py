@@ -8,8 +8,17 @@ import sys
 import time
 from contextlib import suppress
 
-from .run import FIRST, FIRST_LOOK, Run
+from .messages import TYPE_CHECKING
+from .table import below, children
 from .unended import FORCED, unended
+
+if TYPE_CHECKING and sys.platform != "win32":
+    from .killer import Killer
+    from .table import Found
+
+if sys.platform != "win32":
+    from .run import FIRST, FIRST_LOOK, Run
+    from .traced import let_go
 
 assert sys.platform != "win32"
 
@@ -21,11 +30,11 @@ ASKING = (signal.SIGTERM, signal.SIGCONT)
 FORCING = (signal.SIGKILL,)
 """What is sent to end a process. One that is stopped hears of the first only with the second."""
 
+BLIND = 10.0
+"""Seconds for which the system may be too short of descriptors to show what is left of a run."""
+
 FRUITLESS = 10
 """Looks that find nothing to kill until the rest is taken for what cannot be seen or signalled."""
-
-Found = tuple[int, int]
-"""A living process and its group, 0 where that is not known."""
 
 
 class Ending:
@@ -47,12 +56,16 @@ class Ending:
         try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == run.pid:
-                    run.exited(status)
-                elif pid:
-                    self._left.discard(pid)
-                else:
+                if not pid:
                     return True
+                if os.WIFSTOPPED(status):
+                    let_go(pid, os.WSTOPSIG(status))
+                elif pid == run.pid:
+                    run.exited(status)
+                else:
+                    self._left.discard(pid)
+                    if run.killer is not None:
+                        run.killer.exited(pid)
         except ChildProcessError:
             return not self._adopting and run.code is not None and _group_lives(run.pid)
 
@@ -78,20 +91,21 @@ class Ending:
             run.killing, run.pause = True, FIRST_LOOK
         if killing and not run.fruitless:
             self._kill_cgroup()
-        found = self._find(run)
+        if run.killer is not None:
+            self._watch(run, run.killer, now)
+        found = self._look(run, now)
         fresh = [one for one in found if one[0] not in run.foreign]
+        signals = FORCING if killing else () if run.asked else ASKING
         reached = False
-        if killing or not run.asked:
-            for number in FORCING if killing else ASKING:
-                reached = _signal(run, fresh, number)
-                if killing or not self._adopting:
-                    _signal_groups(fresh, number)
-            run.asked = True
-        if run.code is not None and self._left and not found:
-            run.left = True  # only an earlier run's, which had its remark
-        elif killing:
-            run.fruitless = 0 if reached and self._adopting else run.fruitless + 1
-            self._weigh(run, found, now)
+        for number in signals:
+            reached = _signal(run, fresh, number)
+            if killing or not self._adopting:
+                _signal_groups(fresh, number)
+        run.asked = True
+        self._judge(run, found, now, killing=killing, reached=reached)
+        if run.killer is not None and signals and not run.left:
+            foreign = [one for one in found if one[0] in run.foreign]
+            run.killer.send(foreign, signals, now, force=killing)
         _press_again(run, now, killing=killing)
 
     def leave(self) -> None:
@@ -100,9 +114,38 @@ class Ending:
             with suppress(OSError):
                 os.rmdir(self._cgroup)
 
+    def _watch(self, run: Run, killer: Killer, now: float) -> None:
+        """Give up a killer that hangs and cannot be ended."""
+        if killer.hangs(now):
+            family = [pid for pid, _ in below(killer.pid, children())]
+            for pid in [killer.pid, *family]:
+                self._left.add(pid)
+                run.remarks.append(unended(pid, _name(pid), refused=_refuses(pid)))
+            killer.leave()
+
+    def _judge(
+        self, run: Run, found: list[Found], now: float, *, killing: bool, reached: bool
+    ) -> None:
+        """Say whether the run is to be given up, now that it was seen to."""
+        killer = run.killer
+        if killing:
+            run.forced = {pid: run.forced.get(pid, now) for pid, _ in found}
+        if killer is not None and killer.pid:
+            run.fruitless = 0
+        elif run.blind_since is not None:
+            if run.code is not None and now - run.blind_since >= BLIND:
+                run.left = True
+                run.remarks.append(f"what it may have left running was not found: {run.blind_for}")
+        elif run.code is not None and self._left and not found:
+            run.left = True  # only what had its remark, as a rule an earlier run's
+        elif killing:
+            # What a killer is to end has its time: even one that hangs may go on.
+            hope = (reached and self._adopting) or (killer is not None and found)
+            run.fruitless = 0 if hope else run.fruitless + 1
+            self._weigh(run, found, now)
+
     def _weigh(self, run: Run, found: list[Found], now: float) -> None:
         """Give up what neither reacts nor may be signalled, if nothing else is left."""
-        run.forced = {pid: run.forced.get(pid, now) for pid, _ in found}
         stuck = found and all(now - since >= FORCED for since in run.forced.values())
         if not stuck and run.fruitless < FRUITLESS:
             return
@@ -110,16 +153,33 @@ class Ending:
         if self._adopting:
             self._left.update(run.forced)
             run.remarks += [
-                unended(pid, _name(pid), refused=pid in run.foreign) for pid in run.forced
+                unended(pid, _name(pid), refused=pid in run.foreign, tried=run.killer is not None)
+                for pid in run.forced
             ]
+
+    def _look(self, run: Run, now: float) -> list[Found]:
+        """Return what is left of a run; where nothing can be seen for a while, its first group."""
+        try:
+            found = self._find(run)
+            run.blind_since = None
+        except OSError as error:
+            run.blind_since = now if run.blind_since is None else run.blind_since
+            run.blind_for = error.strerror or str(error)
+            found = _first_group(run)
+        return found
 
     def _find(self, run: Run) -> list[Found]:
         """Return the living processes of a run, parents before their children."""
         if not self._adopting:
-            return [(run.pid, run.pid)] if _group_lives(run.pid) else []
-        found = _descendants(os.getpid())
-        known = {pid for pid, _ in found} | {os.getpid()}
-        found += [(pid, 0) for pid in _members(self._cgroup) if pid not in known]
+            return _first_group(run)
+        killer = run.killer.pid if run.killer is not None else 0
+        table = children()
+        found = below(os.getpid(), table, spared=(killer,))
+        if members := _members(self._cgroup):
+            known = {pid for pid, _ in found} | {os.getpid()}
+            if killer:
+                known |= {killer, *(pid for pid, _ in below(killer, table))}
+            found += [(pid, 0) for pid in members if pid not in known]
         self._left.intersection_update(pid for pid, _ in found)
         return [one for one in found if one[0] not in self._left]
 
@@ -162,6 +222,20 @@ def _signal_groups(found: list[Found], number: int) -> None:
             os.killpg(group, number)
 
 
+def _refuses(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        pass
+    return False
+
+
+def _first_group(run: Run) -> list[Found]:
+    return [(run.pid, run.pid)] if _group_lives(run.pid) else []
+
+
 def _group_lives(group: int) -> bool:
     try:
         os.killpg(group, 0)
@@ -170,37 +244,6 @@ def _group_lives(group: int) -> bool:
     except PermissionError:
         pass  # it lives, but not as one of ours
     return True
-
-
-def _descendants(top: int) -> list[Found]:
-    """Return the living processes below `top`, by what /proc says of all of them."""
-    children: dict[int, list[tuple[int, int, bool]]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (words := _stat(name)):
-            lives = words[0] not in (b"Z", b"X")
-            children.setdefault(int(words[1]), []).append((int(name), int(words[2]), lives))
-    found = []
-    queue = [top]
-    for parent in queue:
-        for pid, group, lives in children.get(parent, ()):
-            queue.append(pid)
-            if lives:
-                found.append((pid, group))
-    return found
-
-
-def _stat(pid: str) -> list[bytes]:
-    """Return state, parent, group and so on of a process, nothing when it is gone."""
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
-    except OSError:
-        return []
-    try:
-        return os.read(fd, 1024).rpartition(b")")[2].split(None, 4)
-    except OSError:
-        return []
-    finally:
-        os.close(fd)
 
 
 def _name(pid: int) -> str:

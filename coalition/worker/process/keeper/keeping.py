@@ -8,14 +8,17 @@ import sys
 import time
 
 from .messages import TYPE_CHECKING, boottime, pack, unpack
-from .orphans import adopt_orphans
-from .run import Run
+from .orphans import adopt_orphans, wake_as_orphan
 
 if TYPE_CHECKING:
     from .messages import Message
 
+if TYPE_CHECKING and sys.platform != "win32":
+    from .killer import Killer
+
 if sys.platform != "win32":
     from .ending import Ending
+    from .run import Run
     from .starting import enter, exit_descriptor, settle, spawn
 
 assert sys.platform != "win32"
@@ -56,6 +59,9 @@ class Keeper:
         """Live as the process that this is; `control` is connected to worker.py."""
         os.set_blocking(control, False)
         os.set_inheritable(control, False)
+        # A job may have stopped it, and nobody else would wake it to end that. Where worker.py is
+        # gone by now, it is awake and hears of that.
+        wake_as_orphan()
         adopting = adopt and adopt_orphans()
         self._control = control
         self._connected = True
@@ -67,6 +73,7 @@ class Keeper:
         self._environment: dict[bytes, bytes] = {}
         self._queue: list[Message] = []
         self._run: Run | None = None
+        self._adopting = adopting
         self._ending = Ending(cgroup, adopting=adopting)
         self._tell(("ready", adopting))
 
@@ -104,16 +111,28 @@ class Keeper:
         if run.code is None:
             run.exit = exit_descriptor(run.pid)
         while run.code is None or living:
-            self._mind(run, time.monotonic())
+            self._attend(run)
             if run.left:
                 break
-            self._follow(run, time.monotonic())
             living = self._ending.reap(run)
         self._run = None
         self._ended(run)
 
+    def _attend(self, run: Run) -> None:
+        """See to a run, and wait for whatever comes next."""
+        try:
+            self._mind(run, time.monotonic())
+            if not run.left:
+                self._follow(run, time.monotonic())
+        except Exception as error:
+            # How it ends is told all the same, and what waits behind it has no part in it.
+            run.note_mistake(error)
+            time.sleep(POLLED)
+            if self._connected:
+                self._hear()
+
     def _begin(self, start: Message) -> Run | None:
-        _, number, arguments, variables, directory, owner, lease = start
+        _, number, arguments, variables, directory, owner, killer, lease = start
         if lease is not None and lease <= boottime():
             self._tell(("dropped", number))
             return None
@@ -125,9 +144,10 @@ class Keeper:
             os.set_blocking(readable, False)
             enter(directory, owner)
             place = "program"
+            signaller = None if killer is None else self._killer(*killer)
             began = time.monotonic()
             pid = spawn(arguments, environment, writable, owner)
-            return Run(number, began, pid, readable, lease)
+            return Run(number, began, pid, readable, lease, signaller)
         except Exception as error:
             # Whatever it is, what waits behind this command has no part in it.
             reason = getattr(error, "strerror", None) or str(error)
@@ -139,6 +159,14 @@ class Keeper:
             if writable >= 0:
                 os.close(writable)
             os.chdir("/")
+
+    def _killer(self, arguments: list[list[bytes]], variables: dict[bytes, bytes]) -> Killer | None:
+        if not self._adopting:
+            return None  # nobody knows all the numbers that it would need
+        # Here, for few nodes need it; and before the start, for this too may fail.
+        from .killer import Killer
+
+        return Killer(arguments, {**self._environment, **variables})
 
     def _mind(self, run: Run, now: float) -> None:
         """Do what the time has come for."""
@@ -189,8 +217,8 @@ class Keeper:
     def _ended(self, run: Run) -> None:
         output = run.close()
         code = -9 if run.code is None else run.code
-        told = (run.number, run.pid, code, run.seconds, output, run.remarks, run.lapsed)
-        self._tell(("ended", *told, run.by_order))
+        exit = (code, run.seconds, run.clearing(), run.lapsed, run.by_order, run.remarks)
+        self._tell(("ended", run.number, run.pid, output, *exit))
         if run.announced or run.heard:
             # Whoever finds us killed now must not take this run for one that still ran.
             self._send()
@@ -212,7 +240,12 @@ class Keeper:
             poll.register(self._control, events)
         for descriptor in descriptors:
             poll.register(descriptor, select.POLLIN)
-        ready = dict(poll.poll(None if timeout is None else timeout * 1000))
+        try:
+            ready = dict(poll.poll(None if timeout is None else timeout * 1000))
+        except OSError:
+            # As when a job has allowed us fewer descriptors than we have. Then all is tried.
+            time.sleep(POLLED)
+            ready = {self._control: events, **dict.fromkeys(descriptors, select.POLLIN)}
         self._looked = time.monotonic()
         said = ready.get(self._control, 0)
         # An end of the connection or an error counts as both: only the calls tell which it is.
@@ -280,7 +313,7 @@ class Keeper:
         if run is not None and run.lease is not None and run.lease > now:
             run.lease = deadline
         self._queue = [
-            start if start[6] is None or start[6] <= now else (*start[:6], deadline)
+            start if start[-1] is None or start[-1] <= now else (*start[:-1], deadline)
             for start in self._queue
         ]
 

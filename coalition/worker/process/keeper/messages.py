@@ -4,8 +4,11 @@ All text that goes to the system is bytes: which encoding it has, only worker.py
 
 worker.py says:
   ("environment", variables)   before all else: what commands inherit
-  ("start", run, arguments, variables, directory, owner, lease)   variables: what its environment
-        has beyond that; owner: None or (uid, gid, groups); lease: None or a time of `boottime`
+  ("start", run, arguments, variables, directory, owner, killer, lease)   variables: what its
+        environment has beyond that; owner: None or (uid, gid, groups); killer: None or
+        (arguments, variables) of what signals its processes where that takes the runcommand: each
+        argument in pieces, between which the text of the command belongs; lease: None or a time of
+        `boottime`
   ("drop", run)            take it from the queue, if it is still there
   ("end", run, grace)      the same; if it has begun: SIGTERM, and SIGKILL after `grace` seconds
   ("lease", deadline)      move the deadline of all runs that have one
@@ -16,8 +19,8 @@ A keeper says:
   ("ready", adopting)      it has started; `adopting`: what its commands orphan comes back to it
   ("began", run, pid)      once the run has lived for a while
   ("output", run, bytes)
-  ("ended", run, pid, code, seconds, output, remarks, lapsed, by_order)   with the last of
-        its output; by_order: it had not ended when it was to be ended
+  ("ended", run, pid, output, code, seconds, clearing, lapsed, by_order, remarks)   with the last
+        of its output; from `code` on it is an `Exit` of coalition.worker.process.watch
   ("failed", run, errno, place, reason)   not started; place: "directory" or "program"
   ("dropped", run)         it was still in the queue
   ("here", number)         the answer to "ask"

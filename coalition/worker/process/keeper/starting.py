@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+from .orphans import wake_as_orphan
+
 assert sys.platform != "win32"
 
 UMASK = 0o002
@@ -61,6 +63,7 @@ def enter(directory: bytes, owner: Owner | None) -> None:
         os.seteuid(ours[0])
         os.setegid(ours[1])
         os.setgroups(ours[2])
+        wake_as_orphan()
 
 
 def spawn(
