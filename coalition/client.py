@@ -14,7 +14,7 @@ import codecs
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from coalition import wire
 from coalition.core.states import FINAL
@@ -135,7 +135,7 @@ class Connection:
         command: str = "",
         dir: str = "",
         environment: str | Mapping[str, str] = "",
-        state: str = "WAITING",
+        state: Literal["WAITING", "PAUSED"] = "WAITING",
         paused: bool = False,
         priority: int = 1000,
         timeout: float = 0,

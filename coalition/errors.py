@@ -50,6 +50,12 @@ class UnknownRoute(Refused):
     code = "unknown_route"
 
 
+class Gone(Refused):
+    """This address is no longer served."""
+
+    code = "gone"
+
+
 class WrongMethod(Refused):
     """This address does not take that method."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from coalition import errors, wire
+from coalition.server.lists import Listing
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -30,6 +33,7 @@ STATUS: dict[type[errors.CoalitionError], int] = {
     errors.TooLarge: 413,
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
+    errors.Gone: 410,
     errors.UnknownJob: 404,
     errors.UnknownWorker: 404,
     errors.Unknown: 404,
@@ -50,20 +54,22 @@ STATUS: dict[type[errors.CoalitionError], int] = {
 """The one table from exceptions to statuses; a class that is missing has its parent's."""
 
 
-def of_value(value: object) -> Answer:
-    """Give a value as JSON."""
-    return Answer(msgspec.json.encode(value))
+def of_value(value: object, status: int = 200) -> Answer:
+    """Give a value as JSON; with a part of a list goes how many there are in all."""
+    if isinstance(value, Listing):
+        return Answer(bytes(value.rows), headers={"X-Total-Count": str(value.total)})
+    return Answer(msgspec.json.encode(value), status)
 
 
 PART = 250
 """Values made JSON in one step; the interpreter cannot go to another thread within it."""
 
 
-def json_list(values: list[Any]) -> msgspec.Raw:
+def json_list(values: Iterable[object]) -> msgspec.Raw:
     """Make JSON of a long list, in steps between which other threads can run."""
-    parts = []
-    for start in range(0, len(values), PART):
-        parts.append(msgspec.json.encode(values[start : start + PART])[1:-1])
+    parts, source = [], iter(values)
+    while part := list(islice(source, PART)):
+        parts.append(msgspec.json.encode(part)[1:-1])
     return msgspec.Raw(b"[" + b",".join(parts) + b"]")
 
 

@@ -51,16 +51,14 @@ def _job_edit(edit: JobEdit) -> dict[str, Any]:
     if "dependencies" in fields:
         fields["dependencies"] = dependency_ids(fields["dependencies"])
     if "state" in fields:
-        state = fields.pop("state")
-        if state not in ("WAITING", "PAUSED"):
-            raise BadRequest(f"state must be WAITING or PAUSED, not {state!r}", field="state")
-        fields.update({"paused": True} if state == "PAUSED" else {"start": True})
+        paused = fields.pop("state") == "PAUSED"
+        fields.update({"paused": True} if paused else {"start": True})
     return fields
 
 
-def dependency_ids(wanted: Dependencies | None) -> list[int]:
+def dependency_ids(wanted: Dependencies | dict[str, Any]) -> list[int]:
     """Read the ids that a job depends on, from a list or a text such as "1,3,5"."""
-    found = parse_dependencies(wanted)
+    found = parse_dependencies(list(wanted) if isinstance(wanted, dict) else wanted)
     for name in found:
         if isinstance(name, str):
             raise no_dependency(name)

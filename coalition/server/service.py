@@ -9,27 +9,31 @@ from __future__ import annotations
 import reprlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-import msgspec
 from twisted.internet.defer import DeferredLock
 
 from coalition import wire
 from coalition.core.farm import Farm
 from coalition.core.loading import Loaded
+from coalition.core.states import WORKING
 from coalition.core.submission import Submission
 from coalition.errors import Unavailable, UnknownJob, UnknownParent
-from coalition.server import answers
+from coalition.server import answers, lists
 from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
+from coalition.server.lists import Columns, Listing
 from coalition.server.nodes import Nodes
 from coalition.server.protocol1 import Load, Protocol1
 from coalition.server.slices import Clock, in_slices
 from coalition.server.submitting import Wanted, is_id
 from coalition.store import loading, reading
+from coalition.store.listing import Asked
 
 T = TypeVar("T")
+
+DONE: Literal[1] = 1
 
 Read = Callable[..., Awaitable[Any]]
 """Runs a function of the store, with a connection as its first argument, in another thread."""
@@ -196,7 +200,7 @@ class Service:
 
     # --- orders about jobs --------------------------------------------------------------------
 
-    async def edit_jobs(self, who: Who, edits: Mapping[int, Mapping[str, Any]]) -> int:
+    async def edit_jobs(self, who: Who, edits: Mapping[int, Mapping[str, Any]]) -> wire.Done:
         """Change fields of jobs, all or none."""
         self._check_open()
         named = [*edits]
@@ -209,74 +213,90 @@ class Service:
             named += edit.get("dependencies", ())
         await self._known(named)
         self.farm.on_edit(changed, self._now())
-        return await self._saved(1)
+        return await self._saved(DONE)
 
     async def order_jobs(
         self, who: Who, order: Callable[[Farm, list[int], float], None], ids: list[int]
-    ) -> int:
+    ) -> wire.Done:
         """Carry out one of the farm's orders (Farm.on_reset ...) on jobs."""
         self._check_open()
         await self._known(ids)
         order(self.farm, ids, self._now())
-        return await self._saved(1)
+        return await self._saved(DONE)
 
-    async def set_dependencies(self, who: Who, id: int, dependencies: list[int]) -> int:
+    async def set_dependencies(self, who: Who, id: int, dependencies: list[int]) -> wire.Done:
         """Replace what a job depends on."""
         return await self.edit_jobs(who, {id: {"dependencies": dependencies}})
 
     # --- looking at jobs ------------------------------------------------------------------------
 
-    async def job(self, who: Who, id: int) -> dict[str, Any]:
+    async def job(self, who: Who, id: int) -> wire.JobWithDependencies:
         """Give one job, with its dependencies."""
         job = await self._read(reading.job, id, self._now())
         if job is None:
             raise UnknownJob(f"there is no job {id}", id=id)
-        _add_pings([job], self._pings())
-        return job
+        return wire.JobWithDependencies(**job, ping_time=_ping(job, self._pings()))
 
-    async def children(self, who: Who, parent: int) -> msgspec.Raw:
-        """Give the jobs directly below a job, as JSON; 0 is the root."""
+    async def jobs(self, who: Who, asked: Asked) -> Listing[wire.Job]:
+        """Give the jobs at the top, or, with any condition, all that satisfy it."""
+        return await self._jobs(asked, *(() if asked.where else (reading.below(0),)))
+
+    async def children(self, who: Who, parent: int, asked: Asked) -> Listing[wire.Job]:
+        """Give the jobs directly below a job; 0 is the root."""
         if parent:
             await self.job(who, parent)
-        return await self._jobs(reading.children, parent)
+        return await self._jobs(asked, reading.below(parent))
 
-    async def dependencies(self, who: Who, id: int) -> msgspec.Raw:
-        """Give the jobs that a job depends on, as JSON."""
+    async def dependencies(self, who: Who, id: int, asked: Asked) -> Listing[wire.Job]:
+        """Give the jobs that a job depends on."""
         await self.job(who, id)
-        return await self._jobs(reading.dependencies, id)
+        return await self._jobs(asked, reading.dependencies_of(id))
 
-    async def _jobs(self, function: Callable[..., list[dict[str, Any]]], id: int) -> msgspec.Raw:
+    async def _jobs(self, asked: Asked, *where: Any) -> Listing[wire.Job]:
         """Read jobs and make JSON of them, all in the other thread: they may be 100,000."""
         now, pings = self._now(), self._pings()
 
-        def read(connection: object) -> msgspec.Raw:
-            jobs = function(connection, id, now)
-            _add_pings(jobs, pings)
-            return answers.json_list(jobs)
+        def read(connection: Any) -> Listing[wire.Job]:
+            total, found = reading.jobs(connection, now, asked, *where)
+            jobs = (wire.Job(**job, ping_time=_ping(job, pings)) for job in found)
+            return Listing(total, answers.json_list(jobs))
 
         return await self._read(read)
+
+    async def distinct(self, who: Who, columns: Columns, asked: Asked) -> Listing[Any]:
+        """Give the values that the only one of these columns has in any job."""
+        (name,) = columns.kinds
+        values = await self._read(reading.distinct, name)
+        return _listing(columns, map(columns.row, values), asked, name)
 
     def _pings(self) -> dict[str, float]:
         """Give when each worker that has a run was last heard of, which only memory knows."""
         return {run.worker.name: run.worker.ping_time for run in self.farm.runs.values()}
 
-    async def children_dependencies(self, who: Who, id: int) -> list[dict[str, Any]]:
+    async def children_dependencies(
+        self, who: Who, id: int, asked: Asked
+    ) -> Listing[wire.Dependency]:
         """Give which child of a job depends on what."""
         if id:
             await self.job(who, id)
-        return await self._read(reading.children_dependencies, id)
+        pairs = await self._read(reading.children_dependencies, id)
+        rows = (wire.Dependency(*pair) for pair in pairs)
+        return _listing(lists.DEPENDENCIES, rows, asked, "id")
 
     async def log_file(self, who: Who, id: int) -> tuple[str, int, str]:
         """Give what JobLogs.look() says of a job's log."""
         await self.job(who, id)
         return self.logs.look(id)
 
-    async def events(
-        self, who: Who, job: int, worker: str, howlong: float | None
-    ) -> list[dict[str, Any]]:
-        """Give the runs, of a job, of a worker, of the last `howlong` seconds."""
+    async def events(self, who: Who, asked: Asked, howlong: float | None) -> Listing[wire.Event]:
+        """Give the runs that satisfy what is asked, begun in the last `howlong` seconds."""
         since = None if howlong is None else self._now() - howlong
-        return await self._read(reading.events, job, worker, since)
+
+        def read(connection: Any) -> Listing[wire.Event]:
+            total, found = reading.events(connection, asked, since)
+            return Listing(total, answers.json_list(wire.Event(**run) for run in found))
+
+        return await self._read(read)
 
     async def health(self, who: Who) -> list[str]:
         """Give what is wrong with the server, nothing if it is well."""
@@ -289,43 +309,43 @@ class Service:
 
     # --- workers ----------------------------------------------------------------------------------
 
-    async def workers(self, who: Who) -> list[dict[str, Any]]:
+    async def workers(self, who: Who, asked: Asked) -> Listing[wire.Worker]:
         """Give the workers."""
-        workers = await self._read(reading.workers)
+        workers = [wire.Worker(**row) for row in await self._read(reading.workers)]
         for shown in workers:
-            worker = self.farm.workers.get(shown["name"])
+            worker = self.farm.workers.get(shown.name)
             if worker is not None:
-                shown["ping_time"] = round(worker.ping_time, 3)
-                shown["cpu"] = worker.cpu
-                shown["free_memory"] = worker.free_memory
-                shown["total_memory"] = worker.total_memory
-        return workers
+                shown.ping_time = round(worker.ping_time, 3)
+                shown.cpu = worker.cpu
+                shown.free_memory = worker.free_memory
+                shown.total_memory = worker.total_memory
+        return _listing(lists.WORKERS, workers, asked, "name")
 
-    async def edit_workers(self, who: Who, edits: dict[str, dict[str, object]]) -> int:
+    async def edit_workers(self, who: Who, edits: dict[str, dict[str, object]]) -> wire.Done:
         """Change affinity lines or the active flag of workers."""
         self._check_open()
         self.farm.on_edit_workers(edits, self._now())
         self.nodes.refresh(edits)
-        return await self._saved(1)
+        return await self._saved(DONE)
 
     async def order_workers(
         self, who: Who, order: Callable[[Farm, list[str], float], None], names: list[str]
-    ) -> int:
+    ) -> wire.Done:
         """Carry out one of the farm's orders (Farm.on_stop_workers ...) on workers."""
         self._check_open()
         order(self.farm, names, self._now())
         self.nodes.refresh(names)
-        return await self._saved(1)
+        return await self._saved(DONE)
 
     async def affinities(self, who: Who) -> dict[str, str]:
         """Give the list of known affinity words, by number."""
         return await self._read(reading.affinities)
 
-    async def name_affinities(self, who: Who, names: Mapping[int, str]) -> int:
+    async def name_affinities(self, who: Who, names: Mapping[int, str]) -> wire.Done:
         """Write the list of known affinity words."""
         self._check_open()
         self.farm.on_name_affinities(names)
-        return await self._saved(1)
+        return await self._saved(DONE)
 
     # --- the workers' own requests ---------------------------------------------------------------
 
@@ -351,10 +371,13 @@ class Service:
         await self._saved(None)
 
 
-def _add_pings(jobs: list[dict[str, Any]], pings: Mapping[str, float]) -> None:
-    for job in jobs:
-        ping = pings.get(job["worker"], 0.0) if job["state"] == "WORKING" else 0.0
-        job["ping_time"] = round(ping, 3)
+def _ping(job: Mapping[str, Any], pings: Mapping[str, float]) -> float:
+    return round(pings.get(job["worker"], 0.0) if job["state"] == WORKING else 0.0, 3)
+
+
+def _listing(columns: Columns, rows: Iterable[Any], asked: Asked, last: str) -> Listing[Any]:
+    total, found = columns.part(rows, asked, last)
+    return Listing(total, answers.json_list(found))
 
 
 def _outer_parents(wanted: Wanted) -> set[int | str]:

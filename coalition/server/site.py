@@ -26,8 +26,12 @@ log = logging.getLogger(__name__)
 ROUTES = (jobs, protocols, state, workers)
 """The modules that register routes by being imported."""
 
-PREFIXES = frozenset({b"api", b"health", b"workers"})
+PREFIXES = frozenset({b"api", b"health", b"json", b"metrics", b"workers", b"xmlrpc"})
 """First segments of paths that are calls; all others are files of the web page."""
+
+
+PAGE_OF_40 = ("api", "webfrontend")
+"""How paths begin that 4.0's page asked for; they mean the same without the second segment."""
 
 
 class LimitedRequest(Request):
@@ -99,14 +103,15 @@ async def _answer(call: Call, request: LimitedRequest) -> answers.Answer:
     if request.refused:
         limit = request.limit
         raise errors.TooLarge(f"the body is larger than {limit} bytes", limit=limit)
-    handler, call.id = find(call.method, _segments(request.uri))
+    route, call.id = find(call.method, _segments(request.uri))
     content = request.content
     call.body = content.read() if content is not None else b""
     call.ip = request.getClientAddress().host
-    call.args = _args(request, call.body)
+    call.query = request.uri.partition(b"?")[2].decode("ascii", "replace")
+    call.args = _args(request, call.query, call.body)
     call.range = request.getHeader("range") or ""
-    value = await handler(call)
-    return value if isinstance(value, answers.Answer) else answers.of_value(value)
+    value = await route.answer(call)
+    return value if isinstance(value, answers.Answer) else answers.of_value(value, call.status)
 
 
 def _path(uri: bytes) -> str:
@@ -114,12 +119,12 @@ def _path(uri: bytes) -> str:
 
 
 def _segments(uri: bytes) -> tuple[str, ...]:
-    return tuple(_path(uri).strip("/").split("/"))
+    segments = tuple(_path(uri).strip("/").split("/"))
+    return (segments[0], *segments[2:]) if segments[:2] == PAGE_OF_40 else segments
 
 
-def _args(request: LimitedRequest, body: bytes) -> dict[str, str]:
+def _args(request: LimitedRequest, query: str, body: bytes) -> dict[str, str]:
     """Give the parameters of the query and of a form body; of repeated ones the last."""
-    query = request.uri.partition(b"?")[2].decode("ascii", "replace")
     args = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
     kind = request.getHeader("content-type")
     if body and kind is not None and kind.startswith("application/x-www-form-urlencoded"):

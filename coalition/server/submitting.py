@@ -151,8 +151,6 @@ def _decode_job(raw: bytes | msgspec.Raw, path: str) -> NewJob:
         spec = _decode(_new_job, msgspec.json.encode(kept), path)
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
-    if spec.state not in ("WAITING", "PAUSED", None):
-        raise BadRequest(f"state must be WAITING or PAUSED - at `{path}.state`", field="state")
     check_patterns(spec.progress_pattern or spec.localprogress or "", spec.globalprogress or "")
     return spec
 

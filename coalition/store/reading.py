@@ -1,15 +1,26 @@
-"""What the API shows of jobs, workers and runs: dictionaries ready for JSON."""
+"""What the API shows of jobs, workers and runs: dictionaries by the names of the columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, between, exists, not_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    between,
+    case,
+    exists,
+    literal,
+    not_,
+    select,
+)
 
 from coalition.core.states import PAUSED, RESERVED, WORKING
 from coalition.store import schema
 from coalition.store.engine import fetch
+from coalition.store.listing import ALL, Asked, Digits, Plain, page
 
 Shown = dict[str, Any]
 
@@ -20,28 +31,59 @@ DIGITS = 3
 def job(connection: Connection, id: int, now: float) -> Shown | None:
     """Give a job with the ids of its dependencies, or None if there is none."""
     table = schema.jobs.c
-    found = _jobs(connection, and_(table.id == id, _visible()), now)
-    if not found:
+    found = next(jobs(connection, now, ALL, table.id == id)[1], None)
+    if found is None:
         return None
     links = schema.dependencies.c
     ids = select(links.dependency).where(links.job_id == id).order_by(links.dependency)
-    return {**found[0], "dependencies": list(connection.scalars(ids))}
+    return {**found, "dependencies": list(connection.scalars(ids))}
 
 
-def children(connection: Connection, parent: int, now: float) -> list[Shown]:
-    """Give the jobs of a group, or of the root (0), in the order of their ids."""
-    return _jobs(connection, and_(schema.jobs.c.parent == parent, _visible()), now)
+def jobs(
+    connection: Connection, now: float, asked: Asked, *where: ColumnElement[bool]
+) -> tuple[int, Iterator[Shown]]:
+    """Give how many jobs there are that satisfy what is asked, and those of its page.
+
+    They come in the order of their ids unless another is asked for.
+    """
+    table = schema.jobs.c
+    question = select(schema.jobs).where(_visible(), *where)
+    total, question = page(connection, question, _job_columns(now), asked, table.id.asc())
+    return total, _shown(fetch(connection, question), now)
 
 
-def dependencies(connection: Connection, id: int, now: float) -> list[Shown]:
-    """Give the jobs that a job depends on."""
+def below(parent: int) -> ColumnElement[bool]:
+    """Tell the jobs of a group, or of the root (0)."""
+    return schema.jobs.c.parent == parent
+
+
+def dependencies_of(id: int) -> ColumnElement[bool]:
+    """Tell the jobs that a job depends on."""
     links = schema.dependencies.c
-    wanted = schema.jobs.c.id.in_(select(links.dependency).where(links.job_id == id))
-    return _jobs(connection, and_(wanted, _visible()), now)
+    return schema.jobs.c.id.in_(select(links.dependency).where(links.job_id == id))
 
 
-def children_dependencies(connection: Connection, id: int) -> list[dict[str, int]]:
-    """Give what the jobs of a group depend on: a list of {"id": job, "dependency": job}."""
+def _job_columns(now: float) -> dict[str, Plain]:
+    """Give what a list of jobs can be asked by: the columns as they are shown."""
+    table = schema.jobs.c
+    columns = {column.name: Plain(column) for column in table}
+    columns["priority"] = Digits(table.priority)
+    columns["state"] = Plain(case((table.paused != 0, literal(PAUSED)), else_=table.state))
+    runs = and_(table.state == WORKING, table.is_group == 0)
+    columns["duration"] = Plain(case((runs, now - table.start_time), else_=table.duration))
+    return columns
+
+
+def distinct(connection: Connection, name: str) -> list[Any]:
+    """Give each value that a column has in any job, in order."""
+    values = connection.scalars(
+        select(_job_columns(0.0)[name].expression).where(_visible()).distinct()
+    )
+    return sorted(map(int, values) if name == "priority" else values)
+
+
+def children_dependencies(connection: Connection, id: int) -> list[tuple[int, int]]:
+    """Give which job of a group depends on which: pairs of ids."""
     links = schema.dependencies.c
     question = (
         select(links.job_id, links.dependency)
@@ -49,7 +91,7 @@ def children_dependencies(connection: Connection, id: int) -> list[dict[str, int
         .where(schema.jobs.c.parent == id, _visible())
         .order_by(links.job_id, links.dependency)
     )
-    return [{"id": job, "dependency": other} for job, other in connection.execute(question)]
+    return [(job, other) for job, other in connection.execute(question)]
 
 
 def find_path(connection: Connection, titles: Sequence[str]) -> int | None:
@@ -99,24 +141,23 @@ def worker_lines(connection: Connection) -> dict[str, list[str]]:
 
 
 def events(
-    connection: Connection, job: int = -1, worker: str = "", since: float | None = None
-) -> list[Shown]:
-    """Give the runs of a job, of a worker, begun after `since`, or all, the oldest first.
+    connection: Connection, asked: Asked, since: float | None = None
+) -> tuple[int, Iterator[Shown]]:
+    """Give how many runs there are that satisfy what is asked, begun after `since`; and the page.
 
-    Those that are only handed ahead have not begun.
+    The oldest come first unless another order is asked for. Those that are only handed ahead have
+    not begun.
     """
     table = schema.runs.c
-    question = select(schema.runs).where(table.state != RESERVED).order_by(table.id)
-    if job >= 0:
-        question = question.where(table.job_id == job)
-    if worker:
-        question = question.where(table.worker == worker)
+    question = select(schema.runs).where(table.state != RESERVED)
     if since is not None:
         question = question.where(table.start > since)
-    return [
+    columns = {column.name: Plain(column) for column in table}
+    total, question = page(connection, question, columns, asked, table.id.asc())
+    return total, (
         {**row, "start": round(row["start"], DIGITS), "duration": round(row["duration"], DIGITS)}
         for row in connection.execute(question).mappings()
-    ]
+    )
 
 
 def affinities(connection: Connection) -> dict[str, str]:
@@ -142,14 +183,8 @@ def _first(connection: Connection, wanted: ColumnElement[bool]) -> int | None:
     return connection.scalar(select(id).where(wanted).order_by(id).limit(1))
 
 
-def _jobs(connection: Connection, wanted: ColumnElement[bool], now: float) -> list[Shown]:
-    question = select(schema.jobs).where(wanted).order_by(schema.jobs.c.id)
-    return _shown(fetch(connection, question), now)
-
-
-def _shown(rows: Iterable[Sequence[Any]], now: float) -> list[Shown]:
+def _shown(rows: Iterable[Sequence[Any]], now: float) -> Iterator[Shown]:
     names = tuple(schema.jobs.columns.keys())
-    shown = []
     for row in rows:
         job = dict(zip(names, row, strict=True))
         start = float(job["start_time"])
@@ -162,5 +197,4 @@ def _shown(rows: Iterable[Sequence[Any]], now: float) -> list[Shown]:
         job["timeout"] = int(timeout) if timeout.is_integer() else timeout
         if job["paused"]:
             job["state"] = PAUSED
-        shown.append(job)
-    return shown
+        yield job

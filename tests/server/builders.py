@@ -20,10 +20,12 @@ from coalition.core.farm import Farm
 from coalition.server.auth import NOBODY
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
+from coalition.server.lists import Listing
 from coalition.server.nodes import Nodes
 from coalition.server.service import Service
 from coalition.store import loading, writing
 from coalition.store.engine import Store, open_store
+from coalition.store.listing import ALL, Asked, Condition
 
 T = TypeVar("T")
 
@@ -171,7 +173,17 @@ class Inside:
         self.do(self.service.order_jobs(NOBODY, order, list(ids)))
 
     def job(self, id: int) -> dict[str, Any]:
-        return self.do(self.service.job(NOBODY, id))
+        return msgspec.structs.asdict(self.do(self.service.job(NOBODY, id)))
+
+    def children(self, parent: int) -> list[dict[str, Any]]:
+        return _rows(self.do(self.service.children(NOBODY, parent, ALL)))
+
+    def workers(self) -> list[dict[str, Any]]:
+        return _rows(self.do(self.service.workers(NOBODY, ALL)))
+
+    def events(self, job: int) -> list[dict[str, Any]]:
+        asked = Asked((Condition("job_id", "in", (job,)),))
+        return _rows(self.do(self.service.events(NOBODY, asked, None)))
 
     def state(self, id: int) -> str:
         state: str = self.job(id)["state"]
@@ -194,6 +206,12 @@ class Inside:
         (start,) = self.told(0, node=node).start
         self.told(start.run, node=node)
         return start
+
+
+def _rows(listing: Listing[Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = msgspec.json.decode(listing.rows)
+    assert len(rows) == listing.total
+    return rows
 
 
 def report(*runs: int, node: str = "n", **fields: Any) -> wire.Report:

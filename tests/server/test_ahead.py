@@ -56,7 +56,7 @@ def test_a_node_with_short_runs_is_handed_the_next_jobs_in_their_order(farm: Ins
     assert jobs(orders) == [ids[1], ids[0], ids[2]]
     assert orders.ahead[0].workers == ["n-1"]
     assert [farm.state(id) for id in ids] == ["WAITING"] * 3
-    assert farm.do(farm.service.events(NOBODY, ids[0], "", None)) == []
+    assert farm.events(ids[0]) == []
 
 
 @pytest.mark.parametrize("seconds", [1.0, 20.0])
@@ -123,7 +123,7 @@ def test_a_run_that_began_and_ended_unasked_is_told_in_one_report(farm: Inside) 
     assert orders.logs == {run: 6}
     assert farm.state(job) == "ERROR"
     assert "hello\n" in farm.log(job)
-    (event,) = farm.do(farm.service.events(NOBODY, job, "", None))
+    (event,) = farm.events(job)
     assert (event["worker"], event["duration"]) == ("n-1", 2.5)
     assert event["start"] == pytest.approx(farm.clock.seconds() - 3.5, abs=0.1)
 

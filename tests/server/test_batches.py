@@ -13,6 +13,7 @@ from coalition.errors import CoalitionError, UnknownParent
 from coalition.server.auth import NOBODY
 from coalition.server.service import AT_ONCE
 from coalition.store import schema
+from coalition.store.listing import ALL
 from tests.server.builders import Api, Inside, inside
 
 MANY = 4 * AT_ONCE + 1
@@ -112,13 +113,8 @@ def test_when_one_job_is_refused_none_is_created(
     farm.turn(20)
 
     assert refused.value.code == code
-    assert [job["id"] for job in children(farm)] == [beside] == list(farm.farm.tree.jobs)
+    assert [job["id"] for job in farm.children(0)] == [beside] == list(farm.farm.tree.jobs)
     assert farm.submit() > beside
-
-
-def children(farm: Inside, parent: int = 0) -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any]] = json.loads(bytes(farm.do(farm.service.children(NOBODY, parent))))
-    return jobs
 
 
 def stored(farm: Inside) -> int:
@@ -143,14 +139,14 @@ def test_nothing_of_a_large_batch_is_seen_before_all_of_it_counts(farm: Inside) 
     seen = []
     while not submitted:
         farm.turn()
-        seen.append((len(children(farm, parent)), farm.job(parent)["total"], len(held)))
+        seen.append((len(farm.children(parent)), farm.job(parent)["total"], len(held)))
     farm.turn(5)
 
     assert set(seen[:-1]) == {(0, 0, 0)}
     assert seen[-1][:2] in [(0, 0), (MANY, MANY)]
     assert submitted == [list(range(first, first + MANY))]
     assert [start.job for start in held[0].start] == [first]  # type: ignore[union-attr]
-    states = [job["state"] for job in children(farm, parent)]
+    states = [job["state"] for job in farm.children(parent)]
     assert states == ["WORKING", *["PENDING"] * (MANY - 1)]
     farm.farm.check_invariants()
 
@@ -162,11 +158,11 @@ def test_a_list_that_was_asked_for_before_a_large_batch_began_has_nothing_of_it(
     lists = []
     while not submitted:
         farm.farm.on_name_affinities({1: "LINUX"})  # so that each list waits for a commit
-        lists.append(farm.begin(farm.service.children(NOBODY, 0)))
+        lists.append(farm.begin(farm.service.children(NOBODY, 0, ALL)))
         farm.turn()
     farm.turn(5)
 
-    sizes = {len(json.loads(bytes(shown))) for (shown,) in lists}  # type: ignore[arg-type]
+    sizes = {len(json.loads(bytes(shown.rows))) for (shown,) in lists}  # type: ignore[union-attr]
     assert sizes <= {0, MANY}
 
 
@@ -178,7 +174,7 @@ def test_others_work_while_a_large_batch_is_written(farm: Inside) -> None:
         farm.turn()
 
     assert farm.state(other) == "PAUSED"
-    assert len(children(farm)) == MANY + 1
+    assert len(farm.children(0)) == MANY + 1
 
 
 def test_a_large_batch_below_a_group_that_is_deleted_meanwhile_is_refused(farm: Inside) -> None:
@@ -192,7 +188,7 @@ def test_a_large_batch_below_a_group_that_is_deleted_meanwhile_is_refused(farm: 
     farm.turn(20)
 
     assert isinstance(submitted[0].value, UnknownParent)
-    assert children(farm) == []
+    assert farm.children(0) == []
     assert farm.farm.tree.jobs == {}
 
 
@@ -204,7 +200,7 @@ def test_a_large_batch_that_is_cut_short_by_the_end_of_the_server_never_was(tmp_
             farm.turn()
         assert not submitted
     with inside(tmp_path) as farm:
-        assert [job["id"] for job in children(farm)] == [beside]
+        assert [job["id"] for job in farm.children(0)] == [beside]
         assert farm.submit() > beside
 
 
@@ -214,10 +210,10 @@ def test_a_large_batch_is_the_same_after_a_restart(tmp_path: Path) -> None:
         submitted = large(farm, parent)
         while not submitted:
             farm.turn()
-        before = children(farm, parent)
+        before = farm.children(parent)
     with inside(tmp_path) as farm:
         farm.farm.check_invariants()
-        assert children(farm, parent) == before
+        assert farm.children(parent) == before
         assert len(farm.farm.tree.jobs) == MANY + 1
 
 

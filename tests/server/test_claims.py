@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from coalition.core.ahead import FURTHEST
-from coalition.server.auth import NOBODY
 from coalition.server.node import MOST_AHEAD
 from coalition.server.reports import CLOCK_SET
 from coalition.wire import End, Report, Slot
@@ -73,7 +72,7 @@ def test_a_run_is_not_over_before_it_has_begun(farm: Inside, ago: float, seconds
     farm.pass_time(5.0)
     farm.told(0, ends=[End(run, worker="n-1", ago=ago)])
 
-    (event,) = farm.do(farm.service.events(NOBODY, job, "", None))
+    (event,) = farm.events(job)
     assert (event["start"], event["duration"]) == (begun, pytest.approx(seconds, abs=0.01))
     assert farm.job(job)["duration"] == event["duration"]
 
@@ -127,7 +126,7 @@ def test_a_run_that_was_handed_ahead_began_after_that(
     ends = [End(node.run, worker="n-1"), End(run, worker="n-1", ago=ago, seconds=seconds)]
     farm.told(0, ends=ends, last=run)
 
-    (event,) = farm.do(farm.service.events(NOBODY, job, "", None))
+    (event,) = farm.events(job)
     assert now - 0.01 <= event["start"] <= now + 5.1
     assert 0 <= event["duration"] <= 5.1 + CLOCK_SET
 

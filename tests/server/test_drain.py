@@ -16,7 +16,7 @@ from tests.server.test_ahead import Quick, numbers
 
 
 def shown(farm: Inside, name: str = "n-1") -> dict[str, Any]:
-    workers = farm.do(farm.service.workers(NOBODY))
+    workers = farm.workers()
     return next(one for one in workers if one["name"] == name)
 
 

@@ -180,7 +180,7 @@ def test_what_an_edited_job_was_to_do_is_not_done_after_a_restart_of_the_server(
         ends = [End(node.run, worker="n-1"), End(run, worker="n-1", seconds=QUICK)]
         assert farm.told(0, ends=ends, last=run).ended == [node.run, run]
         assert farm.state(job) == "WORKING"  # again, as it is to be now
-        (event,) = farm.do(farm.service.events(NOBODY, job, "", None))
+        (event,) = farm.events(job)
         assert event["id"] > run
 
 

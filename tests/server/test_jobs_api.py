@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from coalition import wire
-from coalition.server.auth import NOBODY
 from tests.server.builders import Api, inside
 
 JOB = {
@@ -284,7 +283,7 @@ def test_what_is_known_of_jobs_and_computers_survives_a_restart(tmp_path: Path) 
         farm.told(0, host=told)
         farm.submit(exclusive=True, scratch=True)
     with inside(tmp_path) as farm:
-        (worker,) = farm.do(farm.service.workers(NOBODY))
+        (worker,) = farm.workers()
         shown = [worker[name] for name in ("host", "os", "cores", "memory", "version")]
         (start,) = farm.told(0).start
 

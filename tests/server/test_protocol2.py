@@ -297,7 +297,7 @@ def test_a_silent_node_loses_its_job_and_is_told_so_when_it_is_back(farm: Inside
     farm.pass_time(59)
     assert farm.state(job) == "WORKING"
     farm.pass_time(2)
-    (worker,) = farm.do(farm.service.workers(NOBODY))
+    (worker,) = farm.workers()
 
     assert (farm.state(job), worker["state"]) == ("WAITING", "TIMEOUT")
     assert farm.told(run, ends=[End(run, 0)]).ended == [run]
@@ -333,7 +333,7 @@ def test_a_worker_that_leaves_is_terminated_not_lost_and_gets_nothing(farm: Insi
     job = farm.submit()
     assert farm.told(0, leaving=True).start == []
     farm.pass_time(100)
-    (worker,) = farm.do(farm.service.workers(NOBODY))
+    (worker,) = farm.workers()
 
     assert (worker["state"], worker["error"], farm.state(job)) == ("TERMINATED", 0, "WAITING")
     assert starts(farm.told(0)) == [job]
@@ -343,7 +343,7 @@ def test_a_deleted_worker_that_speaks_is_there_again(farm: Inside) -> None:
     job = farm.submit()
     run = farm.started().run
     farm.do(farm.service.order_workers(NOBODY, Farm.on_delete_workers, ["n-1"]))
-    assert farm.do(farm.service.workers(NOBODY)) == []
+    assert farm.workers() == []
 
     assert farm.told(run).kill == [run]
     assert starts(farm.told(0)) == [job]
@@ -365,13 +365,13 @@ def test_an_announced_affinity_counts_until_somebody_sets_another(farm: Inside) 
     farm.do(farm.service.edit_workers(NOBODY, {"n-1": {"affinity": "CPU"}}))
     farm.do(farm.service.report(said, "ip"))
 
-    (worker,) = farm.do(farm.service.workers(NOBODY))
+    (worker,) = farm.workers()
     assert worker["affinity"] == "CPU"
 
 
 def test_the_load_of_a_node_is_shown_with_its_workers(farm: Inside) -> None:
     farm.told(0, load=wire.Load([12.5, 50.0], 1000, 2000), host=wire.Host("render7"))
-    (worker,) = farm.do(farm.service.workers(NOBODY))
+    (worker,) = farm.workers()
 
     assert (worker["cpu"], worker["ip"]) == ("[12.5,50.0]", "ip")
     assert (worker["free_memory"], worker["total_memory"]) == (1000, 2000)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from coalition.core.changes import Changes
 from coalition.core.loading import Loaded
@@ -11,6 +11,7 @@ from coalition.core.model import Job, Run, Worker
 from coalition.core.ready import Group
 from coalition.store import reading
 from coalition.store.engine import Store
+from coalition.store.listing import ALL, Asked, Condition
 from coalition.store.loading import load
 from coalition.store.writing import snapshot, write
 
@@ -74,12 +75,36 @@ def shown(store: Store, id: int, now: float = NOW) -> dict[str, Any] | None:
 
 def ids(store: Store, parent: int = 0) -> list[int]:
     with store.reading() as connection:
-        return [job["id"] for job in reading.children(connection, parent, NOW)]
+        return [job["id"] for job in jobs_below(connection, parent)]
 
 
-def events(store: Store, **filters: Any) -> list[dict[str, Any]]:
+def jobs_below(connection: Connection, parent: int, now: float = NOW) -> list[dict[str, Any]]:
+    return list(reading.jobs(connection, now, ALL, reading.below(parent))[1])
+
+
+def dependencies(connection: Connection, id: int) -> list[dict[str, Any]]:
+    return list(reading.jobs(connection, NOW, ALL, reading.dependencies_of(id))[1])
+
+
+def asked(*order: str, limit: int | None = None, offset: int = 0, **wanted: Any) -> Asked:
+    """Rows with one of the values of a column, or with a least, greatest or contained one.
+
+    As in `asked("-priority", limit=10, state=("ERROR",), id_min=3, title_contains="shot")`.
+    """
+    where = []
+    for name, values in wanted.items():
+        column, _, test = name.rpartition("_")
+        if test in ("min", "max", "contains"):
+            where.append(Condition(column, test, (values,)))  # type: ignore[arg-type]
+        else:
+            where.append(Condition(name, "in", values))
+    columns = tuple((name.removeprefix("-"), name.startswith("-")) for name in order)
+    return Asked(tuple(where), columns, limit, offset)
+
+
+def events(store: Store, since: float | None = None, **wanted: Any) -> list[dict[str, Any]]:
     with store.reading() as connection:
-        return reading.events(connection, **filters)
+        return list(reading.events(connection, asked(**wanted), since)[1])
 
 
 def stored_runs(store: Store) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from coalition.core.model import Job
 from coalition.errors import StoreError
-from coalition.store import loading, reading
+from coalition.store import loading
 from coalition.store.engine import Store, open_store
 from coalition.store.writing import snapshot, write
 from tests.store.builders import (
@@ -20,6 +20,7 @@ from tests.store.builders import (
     changes,
     events,
     ids,
+    jobs_below,
     load_all,
     make_job,
     make_run,
@@ -139,7 +140,7 @@ def test_many_changed_jobs_all_arrive(store: Store) -> None:
         child.state, child.run_done = "FINISHED", child.id
     save(store, jobs=children[::-1])
     with store.reading() as connection:
-        answers = reading.children(connection, 1, NOW)
+        answers = jobs_below(connection, 1)
     assert all(answer["run_done"] == answer["id"] for answer in answers)
     assert {answer["state"] for answer in answers} == {"FINISHED"}
 

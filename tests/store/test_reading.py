@@ -5,7 +5,17 @@ from __future__ import annotations
 from coalition.store import reading
 from coalition.store.engine import Store
 from coalition.store.writing import delete_jobs
-from tests.store.builders import NOW, events, make_job, make_run, make_worker, save, shown
+from tests.store.builders import (
+    NOW,
+    dependencies,
+    events,
+    jobs_below,
+    make_job,
+    make_run,
+    make_worker,
+    save,
+    shown,
+)
 
 
 def test_a_paused_job_shows_paused_whatever_its_state(store: Store) -> None:
@@ -29,10 +39,10 @@ def test_jobs_of_a_submission_that_is_not_complete_are_not_shown(store: Store) -
     jobs = [group, before, *inside]
     save(store, new_jobs=jobs, dependencies=[before, inside[1]], submissions={1: (3, 4)})
     with store.reading() as connection:
-        shown = reading.children(connection, 1, NOW)
+        shown = jobs_below(connection, 1)
         assert [job["id"] for job in shown] == [5]
         assert reading.job(connection, 4, NOW) is None
-        assert reading.dependencies(connection, 2, NOW) == []
+        assert dependencies(connection, 2) == []
     save(store, submissions={1: None, 2: (1, 4)})
     with store.reading() as connection:
         assert reading.find_title(connection, "") == 5
@@ -44,10 +54,10 @@ def test_dependencies_are_shown_as_jobs_and_as_pairs(store: Store) -> None:
     third.dependencies = (second, first)
     save(store, new_jobs=[group, first, second, third], dependencies=[third])
     with store.reading() as connection:
-        shown = reading.dependencies(connection, 4, NOW)
+        shown = dependencies(connection, 4)
         pairs = reading.children_dependencies(connection, 1)
     assert [job["id"] for job in shown] == [2, 3]
-    assert pairs == [{"id": 4, "dependency": 2}, {"id": 4, "dependency": 3}]
+    assert pairs == [(4, 2), (4, 3)]
 
 
 def test_a_path_follows_exact_titles_and_the_oldest_of_equals(store: Store) -> None:
@@ -81,10 +91,10 @@ def test_events_are_those_of_a_job_of_a_worker_and_of_a_time(store: Store) -> No
     ]
     save(store, new_jobs=[first, second], new_runs=runs)
     assert [event["id"] for event in events(store)] == [1, 2, 3]
-    assert [event["id"] for event in events(store, job=1)] == [1, 2]
-    assert [event["id"] for event in events(store, worker="sun-1")] == [1, 3]
-    assert [event["id"] for event in events(store, worker="sun-1", since=NOW + 1)] == [3]
-    assert events(store, job=1)[0] == {
+    assert [event["id"] for event in events(store, job_id=(1,))] == [1, 2]
+    assert [event["id"] for event in events(store, worker=("sun-1",))] == [1, 3]
+    assert [event["id"] for event in events(store, worker=("sun-1",), since=NOW + 1)] == [3]
+    assert events(store, job_id=(1,))[0] == {
         "id": 1, "worker": "sun-1", "job_id": 1, "job_title": "one", "state": "ERROR",
         "start": NOW, "duration": 2.0, "code": -9,
     }  # fmt: skip
@@ -93,7 +103,7 @@ def test_events_are_those_of_a_job_of_a_worker_and_of_a_time(store: Store) -> No
 def test_a_run_that_is_only_handed_ahead_is_shown_to_nobody(store: Store) -> None:
     job = make_job(1)
     save(store, new_jobs=[job], new_runs=[make_run(1, job), make_run(2, job, state="RESERVED")])
-    for condition in ({}, {"job": 1}, {"worker": "sun-1"}, {"since": 0}, {"since": -1}):
+    for condition in ({}, {"job_id": (1,)}, {"worker": ("sun-1",)}, {"since": 0}, {"since": -1}):
         assert [event["id"] for event in events(store, **condition)] == [1]
 
 

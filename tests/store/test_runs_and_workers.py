@@ -60,7 +60,7 @@ def test_a_run_that_was_handed_ahead_is_kept_with_the_worker_that_began_it(store
     assert (event["worker"], event["start"], event["state"]) == ("sun-2", NOW + 5, "WORKING")
     end(run, "ERROR", 3, 1.5)
     save(store, finished_runs=[run])
-    (event,) = events(store, worker="sun-2")
+    (event,) = events(store, worker=("sun-2",))
     assert (event["state"], event["code"], event["duration"]) == ("ERROR", 3, 1.5)
     assert stored_runs(store) == [(1, "sun-2", "ERROR"), (2, "sun-1", "RESERVED")]
 
@@ -74,7 +74,7 @@ def test_a_run_that_began_and_ended_at_once_is_kept_whole(store: Store, known: b
     end(run, "FINISHED", 0, 0.5)
     new = [] if known else [run]
     save(store, new_runs=new, begun_runs=[run], finished_runs=[run])
-    (event,) = events(store, job=1)
+    (event,) = events(store, job_id=(1,))
     assert (event["worker"], event["start"], event["state"]) == ("sun-2", NOW + 5, "FINISHED")
     assert (event["code"], event["duration"]) == (0, 0.5)
 
@@ -92,7 +92,7 @@ def test_runs_stay_when_their_job_is_deleted(store: Store) -> None:
     job = make_job(1)
     save(store, new_jobs=[job], new_runs=[make_run(1, job)])
     save(store, deleted_jobs=[1])
-    assert [event["id"] for event in events(store, job=1)] == [1]
+    assert [event["id"] for event in events(store, job_id=(1,))] == [1]
 
 
 def test_numbers_of_runs_never_come_back(store: Store) -> None:

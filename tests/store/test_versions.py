@@ -18,7 +18,7 @@ from coalition.errors import StoreError
 from coalition.store import reading, versions
 from coalition.store.engine import Store, open_store
 from coalition.store.schema import metadata
-from tests.store.builders import NOW, ids, load_all, make_job, save
+from tests.store.builders import NOW, ids, jobs_below, load_all, make_job, save
 
 LATER = """
 import sqlalchemy as sa
@@ -107,7 +107,7 @@ def test_jobs_and_workers_of_before_have_the_defaults_of_what_was_added(empty: S
     empty.migrate(NOW)
     with empty.reading() as connection:
         (worker,) = reading.workers(connection)
-        (job,) = reading.children(connection, 0, NOW)
+        (job,) = jobs_below(connection, 0)
     assert (job["exclusive"], job["scratch"], worker["draining"], worker["os"]) == (0, 0, 0, "")
 
 

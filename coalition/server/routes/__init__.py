@@ -1,22 +1,31 @@
-"""The routes: each parses a request, calls one method of the service, and gives its answer."""
+"""The routes: each parses a request, calls one method of the service, and gives its answer.
+
+The signature of a route says what it takes and gives, and nothing else does: from it the request
+is checked, and the API's document is made. A parameter `body` is read as JSON, `query` and `asked`
+from the address.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
 import reprlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, TypeVar, cast
+from functools import cached_property
+from typing import Any, get_type_hints
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from coalition.errors import BadRequest, UnknownRoute, WrongMethod
+from coalition import errors
+from coalition.errors import BadRequest, CoalitionError, UnknownRoute, WrongMethod
 from coalition.server.auth import NOBODY, Who
+from coalition.server.lists import Columns
 from coalition.server.service import Service
 from coalition.server.submitting import is_id
 
-T = TypeVar("T")
+Kinds = tuple[type[CoalitionError], ...]
 
 
 @dataclass
@@ -27,23 +36,13 @@ class Call:
     method: str
     body: bytes = b""
     args: dict[str, str] = field(default_factory=dict)  # query, and the body of a form
+    query: str = ""  # the query as it was sent
     id: int = 0  # the number in the path
     ip: str = ""
     range: str = ""  # the Range header
     who: Who = NOBODY
+    status: int = 200  # of an answer that is a value
     hung_up: Callable[[], None] | None = None  # to be called if the client goes away
-
-    def json(self, kind: type[T]) -> T:
-        """Give the body as a type; raises BadRequest with the path of what is wrong."""
-        try:
-            decoded: T = _decoder(cast(Any, kind)).decode(self.body or b"{}")
-            return decoded
-        except msgspec.ValidationError as error:
-            raise BadRequest(str(error)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"the body is not JSON: {error}") from None
-        except RecursionError:
-            raise BadRequest("the body is nested too deeply") from None
 
     def number(self, name: str, default: int) -> int:
         """Give a parameter as a whole number."""
@@ -56,41 +55,135 @@ class Call:
         return int(text)
 
 
-@lru_cache(maxsize=100)
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind, strict=False)
+Handler = Callable[..., Awaitable[object]]
 
 
-Handler = Callable[[Call], Awaitable[object]]
+@dataclass(frozen=True)
+class Route:
+    """A method of a path, and what serves it; `{id}` in the path is a job's id."""
 
-_routes: dict[tuple[str, ...], dict[str, Handler]] = {}
+    method: str
+    path: str
+    handler: Handler
+    raises: Kinds
+    """Errors that it may answer beside those that any route may."""
+    columns: Columns | None
+    """Those of the list that it gives."""
+    sends: Any
+    """The type of a body that the handler reads for itself."""
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        """The types of the handler's parameters, and of its answer as `return`."""
+        return get_type_hints(self.handler, include_extras=True)
+
+    @property
+    def body(self) -> Any:
+        """The type of the body, None without one."""
+        return self.sends or self.hints.get("body")
+
+    @property
+    def query(self) -> type[msgspec.Struct] | None:
+        """The type of the parameters in the address, None if there are none but a list's."""
+        return self.hints.get("query")
+
+    @property
+    def errors(self) -> Kinds:
+        """All errors that it may answer."""
+        common: list[type[CoalitionError]] = [errors.BadRequest, errors.Unavailable]
+        if self.body is not None:
+            common.append(errors.TooLarge)
+        return (*common, *self.raises)
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(self.hints["body"], strict=False)
+
+    @cached_property
+    def _parameters(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.handler).parameters)
+
+    async def answer(self, call: Call) -> object:
+        """Check what was sent, and carry it out."""
+        given: dict[str, Any] = {}
+        if "body" in self._parameters:
+            given["body"] = _decoded(self._decoder, call.body)
+        if self.query is not None:
+            given["query"] = self._read_query(self.query, call.args)
+        if self.columns is not None:
+            given["asked"] = self.columns.read(self._list_parameters(call.query))
+        return await self.handler(call, **given)
+
+    def _read_query(self, kind: type[msgspec.Struct], args: dict[str, str]) -> msgspec.Struct:
+        """Read the parameters that are none of a list's; an empty one is as one that is missing."""
+        names = kind.__struct_fields__
+        given = {name: args[name] for name in args if args[name] and name in names}
+        try:
+            return msgspec.convert(given, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise malformed(error) from None
+
+    def _list_parameters(self, query: str) -> Iterator[tuple[str, str]]:
+        own = () if self.query is None else self.query.__struct_fields__
+        for name, text in parse_qsl(query, keep_blank_values=True):
+            if name not in own:
+                yield name, text
 
 
-def route(method: str, path: str) -> Callable[[Handler], Handler]:
-    """Serve a method of a path; a segment `*` of the path is a job's id."""
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body or b"{}")
+    except msgspec.ValidationError as error:
+        raise malformed(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+
+
+def malformed(error: msgspec.ValidationError) -> BadRequest:
+    """Make the error for a value of the wrong type; msgspec's message ends with its path."""
+    place = re.search(r" - at `(?:key in )?\$\.?([^`]*)`$", str(error))
+    return BadRequest(str(error), **{"field": place[1]} if place and place[1] else {})
+
+
+_routes: dict[tuple[str, ...], dict[str, Route]] = {}
+
+
+def route(
+    method: str, path: str, *, raises: Kinds = (), columns: Columns | None = None, sends: Any = None
+) -> Callable[[Handler], Handler]:
+    """Serve a method of a path; see Route."""
 
     def register(handler: Handler) -> Handler:
-        _routes.setdefault(tuple(path.strip("/").split("/")), {})[method] = handler
+        one = Route(method, path, handler, raises, columns, sends)
+        _routes.setdefault(tuple(path.strip("/").split("/")), {})[method] = one
         return handler
 
     return register
 
 
-def find(method: str, segments: tuple[str, ...]) -> tuple[Handler, int]:
-    """Find the handler of a path, and the id in it; raises UnknownRoute or WrongMethod."""
+def routes() -> Iterator[Route]:
+    """Give all routes that were registered, by path."""
+    for methods in _routes.values():
+        yield from methods.values()
+
+
+def find(method: str, segments: tuple[str, ...]) -> tuple[Route, int]:
+    """Find the route of a path, and the id in it; raises UnknownRoute or WrongMethod."""
     id = 0
     methods = _routes.get(segments)
     if methods is None:
         for place, segment in enumerate(segments):
             if is_id(segment):
-                methods = _routes.get((*segments[:place], "*", *segments[place + 1 :]))
+                methods = _routes.get((*segments[:place], "{id}", *segments[place + 1 :]))
                 id = int(segment)
                 break
     path = "/" + "/".join(segments)
     if methods is None:
         raise UnknownRoute(f"there is no {path} on this server", path=path)
-    handler = methods.get("GET" if method == "HEAD" else method)
-    if handler is None:
+    found = methods.get("GET" if method == "HEAD" else method)
+    if found is None:
         takes = ", ".join(sorted(methods))
         raise WrongMethod(f"{path} takes {takes}, not {method}", path=path, takes=sorted(methods))
-    return handler, id
+    return found, id

@@ -5,100 +5,159 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from coalition import wire
 from coalition.core.farm import Farm
-from coalition.errors import BadRequest, LogUnusable
-from coalition.server import answers, editing
+from coalition.errors import (
+    BadRequest,
+    Cycle,
+    Gone,
+    IllegalMove,
+    LogUnusable,
+    NotAGroup,
+    UnknownDependency,
+    UnknownJob,
+    UnknownParent,
+)
+from coalition.server import answers, editing, lists
+from coalition.server.lists import Listing
 from coalition.server.routes import Call, route
-from coalition.wire import Dependencies, JobEdit
+from coalition.store.listing import Asked
 
-Ids = list[int | str] | dict[str, Any]
-
-
-@route("GET", "/api/jobs")
-async def roots(call: Call) -> object:
-    """Give the jobs of the top level."""
-    return await call.service.children(call.who, 0)
+LINKS = (UnknownParent, UnknownDependency, NotAGroup, Cycle)
+"""What may be wrong with where a job is put and what it waits for."""
 
 
-@route("PUT", "/api/jobs")
-async def submit(call: Call) -> object:
-    """Create a job, or many."""
-    return await call.service.submit(call.who, call.body)
+@route("GET", "/api/jobs", columns=lists.JOBS)
+async def roots(call: Call, asked: Asked) -> Listing[wire.Job]:
+    """Give the jobs of the top level, or, with any condition, all jobs that satisfy it."""
+    return await call.service.jobs(call.who, asked)
 
 
-@route("POST", "/api/jobs")
-async def edit(call: Call) -> object:
-    """Change fields of jobs."""
-    edits = editing.job_edits(call.json(dict[str, JobEdit]))
-    return await call.service.edit_jobs(call.who, edits)
+@route("PUT", "/api/jobs", sends=wire.NewJobs, raises=LINKS)
+async def submit(call: Call) -> wire.CreatedJobs:
+    """Create a job, or many with all that is below them: all or none; the ids in that shape."""
+    ids: wire.CreatedJobs = await call.service.submit(call.who, call.body)
+    return ids
 
 
-@route("DELETE", "/api/jobs")
-async def delete(call: Call) -> object:
-    """Delete jobs and all below them."""
-    return await _order(call, Farm.on_delete)
+@route("POST", "/api/jobs", raises=(UnknownJob, IllegalMove, *LINKS))
+async def edit(call: Call, body: dict[str, wire.JobEdit]) -> wire.Done:
+    """Change fields of jobs, by their ids: all or none."""
+    return await call.service.edit_jobs(call.who, editing.job_edits(body))
 
 
-@route("POST", "/api/resetjobs")
-async def reset(call: Call) -> object:
-    """Make jobs as if they had never run."""
-    return await _order(call, Farm.on_reset)
+@route("DELETE", "/api/jobs", raises=(UnknownJob,))
+async def delete(call: Call, body: wire.Ids) -> wire.Done:
+    """Delete jobs and all below them, with their logs."""
+    return await _order(call, Farm.on_delete, body)
 
 
-@route("POST", "/api/reseterrorjobs")
-async def reset_errors(call: Call) -> object:
-    """Reset those that are in ERROR."""
-    return await _order(call, Farm.on_reset_errors)
+@route("POST", "/api/resetjobs", raises=(UnknownJob,))
+async def reset(call: Call, body: wire.Ids) -> wire.Done:
+    """Make jobs, and those below them, as if they had never run."""
+    return await _order(call, Farm.on_reset, body)
 
 
-@route("POST", "/api/startjobs")
-async def start(call: Call) -> object:
+@route("POST", "/api/reseterrorjobs", raises=(UnknownJob,))
+async def reset_errors(call: Call, body: wire.Ids) -> wire.Done:
+    """Reset those that are in ERROR among jobs and what is below them."""
+    return await _order(call, Farm.on_reset_errors, body)
+
+
+@route("POST", "/api/startjobs", raises=(UnknownJob,))
+async def start(call: Call, body: wire.Ids) -> wire.Done:
     """Lift pauses, and run again what has ended."""
-    return await _order(call, Farm.on_start)
+    return await _order(call, Farm.on_start, body)
 
 
-@route("POST", "/api/pausejobs")
-async def pause(call: Call) -> object:
-    """Hold jobs."""
-    return await _order(call, Farm.on_pause)
+@route("POST", "/api/pausejobs", raises=(UnknownJob,))
+async def pause(call: Call, body: wire.Ids) -> wire.Done:
+    """Hold jobs; what runs is ended, and begins anew when it is started."""
+    return await _order(call, Farm.on_pause, body)
 
 
-async def _order(call: Call, order: Any) -> object:
-    return await call.service.order_jobs(call.who, order, editing.job_ids(call.json(Ids)))  # type: ignore[arg-type]
+async def _order(call: Call, order: Any, ids: wire.Ids) -> wire.Done:
+    return await call.service.order_jobs(call.who, order, editing.job_ids(ids))
 
 
-@route("GET", "/api/jobs/*")
-async def job(call: Call) -> object:
+@route("GET", "/api/jobs/{id}", raises=(UnknownJob,))
+async def job(call: Call) -> wire.JobWithDependencies:
     """Give one job."""
     return await call.service.job(call.who, call.id)
 
 
-@route("GET", "/api/jobs/*/children")
-async def children(call: Call) -> object:
-    """Give the jobs below one."""
-    return await call.service.children(call.who, call.id)
+@route("GET", "/api/jobs/{id}/children", columns=lists.JOBS, raises=(UnknownJob,))
+async def children(call: Call, asked: Asked) -> Listing[wire.Job]:
+    """Give the jobs directly in a group; 0 is the top."""
+    return await call.service.children(call.who, call.id, asked)
 
 
-@route("GET", "/api/jobs/*/dependencies")
-async def dependencies(call: Call) -> object:
-    """Give the jobs that one depends on."""
-    return await call.service.dependencies(call.who, call.id)
+@route("GET", "/api/jobs/{id}/dependencies", columns=lists.JOBS, raises=(UnknownJob,))
+async def dependencies(call: Call, asked: Asked) -> Listing[wire.Job]:
+    """Give the jobs that one waits for."""
+    return await call.service.dependencies(call.who, call.id, asked)
 
 
-@route("POST", "/api/jobs/*/dependencies")
-async def set_dependencies(call: Call) -> object:
-    """Replace what a job depends on."""
-    ids = editing.dependency_ids(call.json(Dependencies) if call.body else [])  # type: ignore[arg-type]
-    return await call.service.set_dependencies(call.who, call.id, ids)
+@route("POST", "/api/jobs/{id}/dependencies", raises=(UnknownJob, *LINKS))
+async def set_dependencies(call: Call, body: wire.Ids | str) -> wire.Done:
+    """Replace what a job waits for; no body: by nothing."""
+    return await call.service.set_dependencies(call.who, call.id, editing.dependency_ids(body))
 
 
-@route("GET", "/api/jobs/*/childrendependencies")
-async def children_dependencies(call: Call) -> object:
-    """Give which child of a job depends on what."""
-    return await call.service.children_dependencies(call.who, call.id)
+@route(
+    "GET",
+    "/api/jobs/{id}/childrendependencies",
+    columns=lists.DEPENDENCIES,
+    raises=(UnknownJob,),
+)
+async def children_dependencies(call: Call, asked: Asked) -> Listing[wire.Dependency]:
+    """Give which job directly in a group waits for which."""
+    return await call.service.children_dependencies(call.who, call.id, asked)
 
 
-@route("GET", "/api/jobs/*/log")
+@route("GET", "/api/jobs/users", columns=lists.USERS)
+async def users(call: Call, asked: Asked) -> Listing[wire.UserOfJobs]:
+    """Give the users who have jobs."""
+    return await call.service.distinct(call.who, lists.USERS, asked)
+
+
+@route("GET", "/api/jobs/states", columns=lists.STATES)
+async def states(call: Call, asked: Asked) -> Listing[wire.StateOfJobs]:
+    """Give the states in which jobs are."""
+    return await call.service.distinct(call.who, lists.STATES, asked)
+
+
+@route("GET", "/api/jobs/workers", columns=lists.WORKERS_OF_JOBS)
+async def workers(call: Call, asked: Asked) -> Listing[wire.WorkerOfJobs]:
+    """Give the workers that ran the jobs there are."""
+    return await call.service.distinct(call.who, lists.WORKERS_OF_JOBS, asked)
+
+
+@route("GET", "/api/jobs/priorities", columns=lists.PRIORITIES)
+async def priorities(call: Call, asked: Asked) -> Listing[wire.PriorityOfJobs]:
+    """Give the priorities that jobs have."""
+    return await call.service.distinct(call.who, lists.PRIORITIES, asked)
+
+
+@route("GET", "/api/jobs/affinities", columns=lists.AFFINITIES)
+async def affinities(call: Call, asked: Asked) -> Listing[wire.AffinityOfJobs]:
+    """Give the affinities that jobs have."""
+    return await call.service.distinct(call.who, lists.AFFINITIES, asked)
+
+
+@route("GET", "/api/jobs/where", raises=(Gone,))
+@route("GET", "/api/jobs/count/where", raises=(Gone,))
+async def where(call: Call) -> None:
+    """Refuse what took SQL from anybody in 4.0."""
+    raise Gone(
+        "where_clause took SQL from anybody; ask GET /api/jobs with state=ERROR,WORKING, user=ada, "
+        "title=shot, priority_min=10, sort=-priority,id, limit=100, offset=200; the header "
+        "X-Total-Count of its answer is the count",
+        use="/api/jobs",
+    )
+
+
+@route("GET", "/api/jobs/{id}/log", raises=(UnknownJob, LogUnusable))
 async def log(call: Call) -> object:
     """Give a job's log: as a JSON text, or, asked for a range, those bytes as they are."""
     path, size, lost = await call.service.log_file(call.who, call.id)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import base64
 from functools import partial
 
-import msgspec
-
 from coalition.errors import BadRequest
 from coalition.server import answers
 from coalition.server.routes import Call, route
-from coalition.wire import Report
+from coalition.wire import Orders, Report
 
 LONGEST_LOAD = 10_000
 """Characters of a worker's load: a thousand processors have six each."""
 
 
 @route("POST", "/workers/node")
-async def report(call: Call) -> object:
+async def report(call: Call, body: Report) -> Orders:
     """Protocol 2: what a node has to say, for what it should do."""
-    said = call.json(Report)
-    call.hung_up = partial(call.service.nodes.drop, said)
-    return answers.Answer(msgspec.json.encode(await call.service.report(said, call.ip)))
+    call.hung_up = partial(call.service.nodes.drop, body)
+    return await call.service.report(body, call.ip)
 
 
 @route("POST", "/workers/pickjob")

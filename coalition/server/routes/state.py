@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from coalition.server import answers
+import coalition
 from coalition.server.routes import Call, route
-from coalition.wire import Health
+from coalition.wire import Health, Version
+
+API = 1
+"""Counts the changes of the API that an older client could not live with."""
 
 
 @route("GET", "/health")
-async def health(call: Call) -> object:
+async def health(call: Call) -> Health:
     """Say which farm this is and whether the server is well: 200, or 503 with the reasons."""
     reasons = await call.service.health(call.who)
-    answer = answers.of_value(Health(not reasons, reasons, call.service.nodes.identity))
-    answer.status = 503 if reasons else 200
-    return answer
+    call.status = 503 if reasons else 200
+    return Health(not reasons, reasons, call.service.nodes.identity)
+
+
+@route("GET", "/api/version")
+async def version(call: Call) -> Version:
+    """Say which program answers."""
+    return Version(coalition.__version__, API, call.service.nodes.identity)

@@ -2,87 +2,106 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Annotated
 
+from msgspec import Meta, Struct
+
+from coalition import wire
 from coalition.core.farm import Farm
-from coalition.errors import BadRequest
-from coalition.server import editing
+from coalition.errors import BadRequest, UnknownWorker
+from coalition.server import editing, lists
+from coalition.server.lists import Listing
 from coalition.server.routes import Call, route
 from coalition.server.submitting import is_id
-from coalition.wire import Text, WorkerEdit
-
-Names = list[str]
+from coalition.store.listing import Asked, Condition
 
 
-@route("GET", "/api/workers")
-async def workers(call: Call) -> object:
+@route("GET", "/api/workers", columns=lists.WORKERS)
+async def workers(call: Call, asked: Asked) -> Listing[wire.Worker]:
     """Give the workers."""
-    return await call.service.workers(call.who)
+    return await call.service.workers(call.who, asked)
 
 
-@route("POST", "/api/workers")
-async def edit(call: Call) -> object:
-    """Change affinity lines or the active flag."""
-    edits = editing.worker_edits(call.json(dict[str, WorkerEdit]))
-    return await call.service.edit_workers(call.who, edits)
+@route("POST", "/api/workers", raises=(UnknownWorker,))
+async def edit(call: Call, body: dict[str, wire.WorkerEdit]) -> wire.Done:
+    """Change affinity lines or the active flag of workers, by their names: all or none."""
+    return await call.service.edit_workers(call.who, editing.worker_edits(body))
 
 
-@route("DELETE", "/api/workers")
-async def delete(call: Call) -> object:
-    """Forget workers."""
-    return await _order(call, Farm.on_delete_workers)
+@route("DELETE", "/api/workers", raises=(UnknownWorker,))
+async def delete(call: Call, body: wire.Names) -> wire.Done:
+    """Forget workers; what they run begins anew elsewhere."""
+    return await _order(call, Farm.on_delete_workers, body)
 
 
-@route("POST", "/api/startworkers")
-async def start(call: Call) -> object:
+@route("POST", "/api/startworkers", raises=(UnknownWorker,))
+async def start(call: Call, body: wire.Names) -> wire.Done:
     """Let workers take jobs again."""
-    return await _order(call, Farm.on_start_workers)
+    return await _order(call, Farm.on_start_workers, body)
 
 
-@route("POST", "/api/pauseworkers")
-async def pause(call: Call) -> object:
+@route("POST", "/api/pauseworkers", raises=(UnknownWorker,))
+async def pause(call: Call, body: wire.Names) -> wire.Done:
     """Let workers take no more jobs; what they run goes on."""
-    return await _order(call, Farm.on_pause_workers)
+    return await _order(call, Farm.on_pause_workers, body)
 
 
-@route("POST", "/api/drainworkers")
-async def drain(call: Call) -> object:
+@route("POST", "/api/drainworkers", raises=(UnknownWorker,))
+async def drain(call: Call, body: wire.Names) -> wire.Done:
     """Let workers take no more jobs, and leave when what they run is done."""
-    return await _order(call, Farm.on_drain_workers)
+    return await _order(call, Farm.on_drain_workers, body)
 
 
-@route("POST", "/api/stopworkers")
-async def stop(call: Call) -> object:
-    """Let workers take no more jobs, and end what they run."""
-    return await _order(call, Farm.on_stop_workers)
+@route("POST", "/api/stopworkers", raises=(UnknownWorker,))
+async def stop(call: Call, body: wire.Names) -> wire.Done:
+    """Let workers take no more jobs, and end what they run, which does not count as a try."""
+    return await _order(call, Farm.on_stop_workers, body)
 
 
-async def _order(call: Call, order: Callable[[Farm, list[str], float], None]) -> object:
-    return await call.service.order_workers(call.who, order, call.json(Names))
+async def _order(
+    call: Call, order: Callable[[Farm, list[str], float], None], names: wire.Names
+) -> wire.Done:
+    return await call.service.order_workers(call.who, order, names)
 
 
 @route("GET", "/api/affinities")
-async def affinities(call: Call) -> object:
-    """Give the list of known affinity words."""
+async def affinities(call: Call) -> dict[str, str]:
+    """Give the list of known affinity words, by number."""
     return await call.service.affinities(call.who)
 
 
 @route("POST", "/api/affinities")
-async def name_affinities(call: Call) -> object:
-    """Write the list of known affinity words."""
+async def name_affinities(call: Call, body: dict[str, wire.Text]) -> wire.Done:
+    """Write words of that list. Others can be used as well."""
     names: dict[int, str] = {}
-    for number, name in call.json(dict[str, Text]).items():
+    for number, name in body.items():
         if not (is_id(number) and 0 < int(number) < 64):
             raise BadRequest(f"{number!r} is not a number from 1 to 63", field=number)
         names[int(number)] = name
     return await call.service.name_affinities(call.who, names)
 
 
-@route("GET", "/api/events")
-async def events(call: Call) -> object:
-    """Give the runs of a job, of a worker, of the last seconds."""
-    howlong = call.number("howlong", -1) if "howlong" in call.args else None
-    if howlong is not None and howlong < 0:
-        howlong = None
-    job, worker = call.number("job", -1), call.args.get("worker", "")
-    return await call.service.events(call.who, job, worker, howlong)
+class EventsQuery(Struct):
+    """Which runs, as 4.0 asked."""
+
+    job: Annotated[int, Meta(ge=-1, le=2**53)] = -1
+    """Those of a job, -1: of all."""
+    worker: str = ""
+    """Those of workers: a name, or several with commas between."""
+    howlong: Annotated[float, Meta(ge=-1, le=1e9)] = -1
+    """Those that began in the last so many seconds, -1: all."""
+
+
+@route("GET", "/api/events", columns=lists.EVENTS)
+async def events(call: Call, query: EventsQuery, asked: Asked) -> Listing[wire.Event]:
+    """Give the runs, the oldest first."""
+    where = []
+    if query.job >= 0:
+        where.append(Condition("job_id", "in", (query.job,)))
+    if query.worker:
+        where.append(Condition("worker", "in", tuple(lists.split(query.worker))))
+    asked = dataclasses.replace(asked, where=(*asked.where, *where))
+    howlong = query.howlong if query.howlong >= 0 else None
+    return await call.service.events(call.who, asked, howlong)

@@ -1,23 +1,12 @@
-"""The field names of the REST API and of the worker protocols, and the shapes that check them.
-
-Nothing else spells a field of a request or an answer. A request is decoded straight into one of
-these types by msgspec, which refuses wrong types with the path of the offending field.
-"""
+"""Protocol 2: one node, all its workers, one request: the shapes of what both sides say."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from msgspec import Struct
 
-import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from coalition.wire.plain import MAXLOG, Count, ExitCode, Identity, Name, Seconds, ShortText, Text
 
-PORT = 19211
-"""TCP port of the API and UDP port of discovery, as in 4.0."""
-
-DISCOVERY_ANSWER = b"roxor"
-"""What a server answers to any datagram, as in 4.0."""
-
-DISCOVERY_QUESTION = b"coalition"
+NODE_PATH = "/workers/node"
 
 LONGEST_WAIT = 20.0
 """Seconds a node's request is held open at most; below the idle limits of common proxies."""
@@ -25,104 +14,6 @@ LONGEST_WAIT = 20.0
 PATIENCE = 0.2
 """Seconds after which a node gives back what was handed ahead to it and has not begun: its runs are
 longer than the server thought."""
-
-NODE_PATH = "/workers/node"
-
-MAXLOG = 256 * 1024 * 1024
-"""Bytes of a run's log that are kept as they are, unless the server is told otherwise."""
-
-LONGEST_TEXT = 100_000
-"""Characters of any text of a job: Linux takes no longer command, and a row must fit into one
-packet of a MySQL server."""
-
-Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**32)]
-"""Negative for a signal; Windows has codes up to 2**32."""
-
-Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-LONGEST_NAME = 255
-Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
-ShortText = Annotated[str, Meta(max_length=LONGEST_NAME)]
-IDENTITY = "[0-9a-f]{32}"
-"""What a farm is told from others by, wherever its server is: a pattern."""
-
-Identity = Annotated[str, Meta(pattern=rf"^({IDENTITY})?\Z")]
-"""That of a farm; empty where it is not known."""
-
-
-Environment = Text | dict[str, str]
-Dependencies = str | list[int | str]
-
-
-class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """A job to create: body of PUT /api/jobs. `children` and `key` only in the same request."""
-
-    title: Text = ""
-    command: Text = ""
-    dir: Text = "."
-    environment: Environment | None = ""
-    parent: int | str | None = 0
-    priority: int = 1000
-    dependencies: Dependencies | None = None
-    timeout: Seconds | None = 0
-    retry: Count | None = 0
-    affinity: Text | None = ""
-    url: Text | None = ""
-    user: Text | None = ""
-    state: str | None = "WAITING"
-    paused: bool | None = False
-    progress_pattern: Text | None = ""
-    localprogress: Text | None = ""
-    globalprogress: Text | None = ""
-    exclusive: bool = False
-    scratch: bool = False
-    key: str | None = None
-    children: list[msgspec.Raw] | None = None
-
-
-class JobEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What to change of a job: a value of the body of POST /api/jobs."""
-
-    title: Text | UnsetType = UNSET
-    command: Text | UnsetType = UNSET
-    dir: Text | UnsetType = UNSET
-    environment: Environment | UnsetType = UNSET
-    parent: int | str | UnsetType = UNSET
-    priority: int | UnsetType = UNSET
-    dependencies: Dependencies | UnsetType = UNSET
-    timeout: Seconds | UnsetType = UNSET
-    retry: Count | UnsetType = UNSET
-    affinity: Text | UnsetType = UNSET
-    url: Text | UnsetType = UNSET
-    user: Text | UnsetType = UNSET
-    state: str | UnsetType = UNSET
-    paused: bool | UnsetType = UNSET
-    progress_pattern: Text | UnsetType = UNSET
-    localprogress: Text | UnsetType = UNSET
-    globalprogress: Text | UnsetType = UNSET
-    exclusive: bool | UnsetType = UNSET
-    scratch: bool | UnsetType = UNSET
-
-
-class WorkerEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What to change of a worker: a value of the body of POST /api/workers."""
-
-    affinity: Text | UnsetType = UNSET
-    active: bool | UnsetType = UNSET
-
-
-READ_ONLY_JOB_FIELDS = frozenset(
-    {
-        "id", "worker", "start_time", "duration", "ping_time", "run_done", "progress",
-        "local_progress", "finished", "errors", "working", "total", "total_finished",
-        "total_errors", "total_working",
-    }
-)  # fmt: skip
-"""Fields of an answer that a request to create a job may repeat; they are ignored there."""
-
-
-# --- protocol 2: one node, all its workers, one request --------------------------------------
 
 
 class Load(Struct, omit_defaults=True):
@@ -267,26 +158,3 @@ class Orders(Struct, omit_defaults=True):
     """Workers that take no more: the node leaves when all of its workers are such."""
     farm: Identity = ""
     """Which farm this is."""
-
-
-class Health(Struct):
-    """How the server is: answer of GET /health, with status 503 if it is not well."""
-
-    ok: bool
-    reasons: list[str]
-    farm: Identity = ""
-    """Which farm this is."""
-
-
-class ErrorBody(Struct):
-    """The one shape of an error."""
-
-    code: str
-    message: str
-    detail: dict[str, Any] = {}
-
-
-class ErrorAnswer(Struct):
-    """What an answer with a status of 400 or more carries."""
-
-    error: ErrorBody

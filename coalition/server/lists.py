@@ -1,0 +1,206 @@
+"""What can be asked of a list: its columns, made of the type of its rows, and reading a question.
+
+`state=ERROR,WORKING` wants one of several values, with a backslash before a comma that is part of
+one; `title=shot` wants texts that contain it; numbers also know `priority_min` and `priority_max`;
+`sort=-priority,id`, `limit` and `offset` choose the page.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+import types
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from coalition import wire
+from coalition.errors import BadRequest
+from coalition.store.listing import Asked, Condition
+
+Row = TypeVar("Row")
+
+Kind = Literal["number", "flag", "word", "text"]
+
+PAGE = ("limit", "offset", "sort")
+
+LARGEST = 2**53
+"""Numbers beyond are not the same in every program that reads JSON."""
+
+BOUNDS: dict[str, Literal["min", "max"]] = {"_min": "min", "_max": "max"}
+
+TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
+
+
+@dataclass
+class Listing(Generic[Row]):
+    """A part of a list, as JSON, and how many rows there are without limit and offset."""
+
+    total: int
+    rows: msgspec.Raw
+
+
+class Columns:
+    """The columns of a list, by how they are asked for."""
+
+    def __init__(
+        self, row: type[msgspec.Struct], words: Collection[str], without: Collection[str] = ()
+    ) -> None:
+        """Take those of a type; of the texts, `words` are asked for as a whole."""
+        self.row = row
+        self.kinds: dict[str, Kind] = {
+            field.name: _kind(field, words)
+            for field in msgspec.structs.fields(row)
+            if field.name not in without
+        }
+
+    def parameters(self) -> Iterator[tuple[str, Kind, str]]:
+        """Give the parameters of columns: name, kind, and the column with "", "_min" or "_max"."""
+        for name, kind in self.kinds.items():
+            yield name, kind, ""
+            if kind == "number":
+                for bound in BOUNDS:
+                    yield name + bound, kind, bound
+
+    def read(self, args: Iterable[tuple[str, str]]) -> Asked:
+        """Read the parameters of a request. Raises BadRequest, which names the wrong one."""
+        where: list[Condition] = []
+        page: dict[str, str] = {}
+        for name, text in args:
+            if name in PAGE:
+                if name in page:
+                    raise BadRequest(f"{name} stands there twice", field=name)
+                page[name] = text
+            else:
+                where.append(self._condition(name, text))
+        return Asked(
+            tuple(_merged(where)),
+            tuple(self._order(page.get("sort", ""))),
+            _whole("limit", page["limit"]) if "limit" in page else None,
+            _whole("offset", page.get("offset", "0")),
+        )
+
+    def _condition(self, name: str, text: str) -> Condition:
+        if name in self.kinds:
+            kind = self.kinds[name]
+            if kind == "text":
+                return Condition(name, "contains", (text,))
+            values = tuple(_value(name, kind, one) for one in split(text))
+            return Condition(name, "in", values)
+        column, bound = name[:-4], BOUNDS.get(name[-4:])
+        if bound is None or self.kinds.get(column) != "number":
+            short = reprlib.repr(name)
+            raise BadRequest(f"this list cannot be asked by {short}", field=name[:100])
+        return Condition(column, bound, (_value(name, "number", text),))
+
+    def _order(self, text: str) -> Iterator[tuple[str, bool]]:
+        seen = set()
+        for part in text.split(",") if text else ():
+            column = part.removeprefix("-")
+            if column not in self.kinds:
+                short = reprlib.repr(part)
+                raise BadRequest(f"this list cannot be sorted by {short}", field="sort")
+            if column in seen:
+                raise BadRequest(f"sort names {column} twice", field="sort")
+            seen.add(column)
+            yield column, part != column
+
+    def part(self, rows: Iterable[Row], asked: Asked, last: str) -> tuple[int, list[Row]]:
+        """Give of rows in memory what is asked: how many satisfy the conditions, and the page."""
+        found = [row for row in rows if all(_satisfies(row, one) for one in asked.where)]
+        for name, down in [*asked.order, (last, False)][::-1]:
+            found.sort(key=lambda row: _key(getattr(row, name)), reverse=down)
+        end = None if asked.limit is None else asked.offset + asked.limit
+        return len(found), found[asked.offset : end]
+
+
+def _kind(field: Any, words: Collection[str]) -> Kind:
+    kinds = {type(None)}
+    for part in _parts(field.type):
+        kinds.add(part)
+    if kinds & {int, float}:
+        return "number"
+    if kinds & {0, 1}:
+        return "flag"
+    return "word" if field.name in words else "text"
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    if get_origin(kind) in (Union, types.UnionType, Literal):
+        for one in get_args(kind):
+            yield from _parts(one)
+    else:
+        yield kind
+
+
+def split(text: str) -> list[str]:
+    r"""Split at commas, where `\,` is one of a value and `\\` a backslash."""
+    parts = re.findall(r"((?:[^\\,]|\\.|\\$)*)(,|$)", text, re.DOTALL)
+    values = [re.sub(r"\\([\\,])", r"\1", part) for part, _ in parts]
+    return values[: 1 + sum(comma == "," for _, comma in parts)]
+
+
+def _merged(conditions: list[Condition]) -> Iterator[Condition]:
+    """Make one condition of those that want one of several values of the same column."""
+    wanted: dict[str, tuple[Any, ...]] = {}
+    for one in conditions:
+        if one.test == "in":
+            wanted[one.column] = (*wanted.get(one.column, ()), *one.values)
+        else:
+            yield one
+    for column, values in wanted.items():
+        yield Condition(column, "in", values)
+
+
+def _value(name: str, kind: Kind, text: str) -> Any:
+    if kind == "word":
+        return text
+    if kind == "flag":
+        if text.lower() not in TRUTHS:
+            raise _wrong(name, "0 or 1", text)
+        return TRUTHS[text.lower()]
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
+        return int(text)
+    if re.fullmatch(r"[+-]?[0-9]{0,18}\.?[0-9]{1,18}([eE][+-]?[0-9]{1,2})?", text, re.ASCII):
+        return float(text)
+    raise _wrong(name, "a number", text)
+
+
+def _whole(name: str, text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) is None:
+        raise _wrong(name, "a whole number, 0 or more", text)
+    return int(text)
+
+
+def _wrong(name: str, kind: str, text: str) -> BadRequest:
+    return BadRequest(f"{name} must be {kind}, not {reprlib.repr(text)}", field=name)
+
+
+def _satisfies(row: object, condition: Condition) -> bool:
+    value = getattr(row, condition.column)
+    if condition.test == "in":
+        return value in condition.values
+    if value is None:
+        return False
+    wanted = condition.values[0]
+    if condition.test == "contains":
+        return str(wanted).lower() in value.lower()
+    return bool(value >= wanted if condition.test == "min" else value <= wanted)
+
+
+def _key(value: Any) -> tuple[bool, Any]:
+    """Give what sorts by a value; nothing comes before everything."""
+    return value is not None, value
+
+
+JOBS = Columns(wire.Job, words=("state", "worker", "user"), without=("ping_time",))
+WORKERS = Columns(wire.Worker, words=("name", "node", "ip", "state", "host"))
+EVENTS = Columns(wire.Event, words=("worker", "state"))
+DEPENDENCIES = Columns(wire.Dependency, words=())
+USERS = Columns(wire.UserOfJobs, words=("user",))
+STATES = Columns(wire.StateOfJobs, words=("state",))
+WORKERS_OF_JOBS = Columns(wire.WorkerOfJobs, words=("worker",))
+PRIORITIES = Columns(wire.PriorityOfJobs, words=())
+AFFINITIES = Columns(wire.AffinityOfJobs, words=("affinity",))

@@ -1,0 +1,42 @@
+"""Parts of lists, chosen in the database by what is shown of its rows."""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+from typing import Any
+
+from coalition.store import reading
+from coalition.store.engine import Store
+from tests.store.builders import NOW, asked, make_job, save
+
+PRIORITIES = [0, 9, 10, -9, -10, 255, 10**18, -(10**18), 10**25, 10**25 + 1, -(10**25)]
+
+
+def test_priorities_without_limits_are_compared_as_numbers(store: Store) -> None:
+    random.Random(1).shuffle(PRIORITIES)
+    save(store, new_jobs=[make_job(id, priority=p) for id, p in enumerate(PRIORITIES, 1)])
+
+    def shown(*order: str, **wanted: Any) -> list[int]:
+        with store.reading() as connection:
+            rows = reading.jobs(connection, NOW, asked(*order, **wanted))[1]
+            return [row["priority"] for row in rows]
+
+    assert shown("priority") == sorted(PRIORITIES)
+    assert shown("-priority") == sorted(PRIORITIES, reverse=True)
+    for bound, shift in product(PRIORITIES, (-1, 0, 1)):
+        bound += shift
+        assert set(shown(priority_min=bound)) == {p for p in PRIORITIES if p >= bound}
+        assert set(shown(priority_max=bound)) == {p for p in PRIORITIES if p <= bound}
+        assert shown(priority=(bound,)) == [p for p in PRIORITIES if p == bound]
+
+
+def test_a_running_job_is_found_by_the_duration_that_is_shown(store: Store) -> None:
+    runs = make_job(1, state="WORKING", start_time=NOW - 50, duration=0)
+    done = make_job(2, state="FINISHED", start_time=NOW - 90, duration=20)
+    save(store, new_jobs=[runs, done])
+    with store.reading() as connection:
+        longest = list(reading.jobs(connection, NOW, asked("-duration"))[1])
+        over = list(reading.jobs(connection, NOW, asked(duration_min=30))[1])
+    assert [(job["id"], job["duration"]) for job in longest] == [(1, 50.0), (2, 20.0)]
+    assert [job["id"] for job in over] == [1]
