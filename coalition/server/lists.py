@@ -11,14 +11,15 @@ import re
 import reprlib
 import types
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from coalition import wire
 from coalition.errors import BadRequest
-from coalition.store.listing import Asked, Condition
+from coalition.store.listing import Asked as Asked
+from coalition.store.listing import Condition
 
 Row = TypeVar("Row")
 
@@ -133,6 +134,11 @@ def _parts(kind: Any) -> Iterator[Any]:
             yield from _parts(one)
     else:
         yield kind
+
+
+def narrowed(asked: Asked, column: str, values: Iterable[object]) -> Asked:
+    """Give a question that also wants one of these values of a column."""
+    return replace(asked, where=(*asked.where, Condition(column, "in", tuple(values))))
 
 
 def split(text: str) -> list[str]:

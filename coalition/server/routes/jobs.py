@@ -19,9 +19,8 @@ from coalition.errors import (
     UnknownParent,
 )
 from coalition.server import answers, editing, lists
-from coalition.server.lists import Listing
+from coalition.server.lists import Asked, Listing
 from coalition.server.routes import Call, route
-from coalition.store.listing import Asked
 
 LINKS = (UnknownParent, UnknownDependency, NotAGroup, Cycle)
 """What may be wrong with where a job is put and what it waits for."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Annotated
 
@@ -12,10 +11,9 @@ from coalition import wire
 from coalition.core.farm import Farm
 from coalition.errors import BadRequest, UnknownWorker
 from coalition.server import editing, lists
-from coalition.server.lists import Listing
+from coalition.server.lists import Asked, Listing
 from coalition.server.routes import Call, route
 from coalition.server.submitting import is_id
-from coalition.store.listing import Asked, Condition
 
 
 @route("GET", "/api/workers", columns=lists.WORKERS)
@@ -97,11 +95,9 @@ class EventsQuery(Struct):
 @route("GET", "/api/events", columns=lists.EVENTS)
 async def events(call: Call, query: EventsQuery, asked: Asked) -> Listing[wire.Event]:
     """Give the runs, the oldest first."""
-    where = []
     if query.job >= 0:
-        where.append(Condition("job_id", "in", (query.job,)))
+        asked = lists.narrowed(asked, "job_id", [query.job])
     if query.worker:
-        where.append(Condition("worker", "in", tuple(lists.split(query.worker))))
-    asked = dataclasses.replace(asked, where=(*asked.where, *where))
+        asked = lists.narrowed(asked, "worker", lists.split(query.worker))
     howlong = query.howlong if query.howlong >= 0 else None
     return await call.service.events(call.who, asked, howlong)
