@@ -176,7 +176,7 @@ def _serve(config: ServerConfig, url: str, signals: bool) -> int:
     store.lock()
     store.prepare()
     reactor.seconds = time.monotonic  # setting the computer's clock must not stop the timers
-    app = App(reactor, config, store, HERE / "public")
+    app = App(reactor, config, store, HERE / "public", coalition.__version__)
     try:
         app.start()
     except CannotListenError as error:

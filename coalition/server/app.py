@@ -44,7 +44,9 @@ YOUNG = 20_000
 class App:
     """A server from its start to its end."""
 
-    def __init__(self, reactor: Any, config: ServerConfig, store: Store, public: Path) -> None:
+    def __init__(
+        self, reactor: Any, config: ServerConfig, store: Store, public: Path, version: str
+    ) -> None:
         """Load the farm from a store that is locked and prepared, and make all parts."""
         self._reactor = reactor
         clock = self._clock = SteadyClock(reactor)
@@ -61,7 +63,7 @@ class App:
             clock, farm.changes, self._snapshot, self._write, self._committed, self._crash
         )
         nodes = Nodes(clock, farm, logs, self.journal.durable, config.maxlogsize, identity)
-        self.service = Service(clock, farm, self.journal, logs, nodes, self._read)
+        self.service = Service(clock, farm, self.journal, logs, nodes, self._read, version)
         self._site = make_site(self.service, public, config.maxbody)
         self._ports: list[Any] = []
 

@@ -59,6 +59,7 @@ class Service:
         logs: JobLogs,
         nodes: Nodes,
         read: Read,
+        version: str = "",
     ) -> None:
         """Put the parts together; see coalition.server.app."""
         self.clock = clock
@@ -66,6 +67,7 @@ class Service:
         self.journal = journal
         self.logs = logs
         self.nodes = nodes
+        self.version = version  # of the server
         self._protocol1 = Protocol1(farm, logs, nodes)
         self._read_store = read
         self._loading = DeferredLock()

@@ -58,10 +58,10 @@ from coalition.wire.plain import (
     ShortText,
     Text,
 )
-from coalition.wire.state import ErrorAnswer, ErrorBody, Health, Version
+from coalition.wire.state import API, ErrorAnswer, ErrorBody, Health, Version
 
 __all__ = [
-    "DISCOVERY_ANSWER", "DISCOVERY_QUESTION", "IDENTITY", "LONGEST_NAME", "LONGEST_TEXT",
+    "API", "DISCOVERY_ANSWER", "DISCOVERY_QUESTION", "IDENTITY", "LONGEST_NAME", "LONGEST_TEXT",
     "LONGEST_WAIT", "MAXLOG", "NODE_PATH", "PATIENCE", "PORT", "READ_ONLY_JOB_FIELDS",
     "AffinityOfJobs", "Ahead", "Chunk", "Count", "Created", "CreatedJobs", "Dependencies",
     "Dependency", "Done", "End", "Environment", "ErrorAnswer", "ErrorBody", "Event", "ExitCode",

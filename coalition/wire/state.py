@@ -8,6 +8,9 @@ from msgspec import Struct
 
 from coalition.wire.plain import Identity
 
+API = 1
+"""Counts the changes of the API that an older client could not live with."""
+
 
 class Health(Struct):
     """How the server is: the status is 200, or 503 if it is not well."""

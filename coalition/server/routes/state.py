@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import coalition
 from coalition.server.routes import Call, route
-from coalition.wire import Health, Version
-
-API = 1
-"""Counts the changes of the API that an older client could not live with."""
+from coalition.wire import API, Health, Version
 
 
 @route("GET", "/health")
@@ -21,4 +17,4 @@ async def health(call: Call) -> Health:
 @route("GET", "/api/version")
 async def version(call: Call) -> Version:
     """Say which program answers."""
-    return Version(coalition.__version__, API, call.service.nodes.identity)
+    return Version(call.service.version, API, call.service.nodes.identity)
