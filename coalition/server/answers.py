@@ -29,6 +29,32 @@ class Answer:
     remark: str = ""  # a last line of that text
 
 
+class JsonText(Answer):
+    """A text as JSON, or, asked for a range, a part of it as it is."""
+
+    media = JSON
+
+
+class Html(Answer):
+    """A page."""
+
+    media = "text/html; charset=utf-8"
+
+    def __init__(self, text: str) -> None:
+        """Make it of its text."""
+        super().__init__(text.encode(), content_type=self.media)
+
+
+class Plain(Answer):
+    """A text."""
+
+    media = TEXT
+
+    def __init__(self, text: str) -> None:
+        """Make it of what it says."""
+        super().__init__(text.encode(), content_type=self.media)
+
+
 STATUS: dict[type[errors.CoalitionError], int] = {
     errors.TooLarge: 413,
     errors.UnknownRoute: 404,
@@ -73,10 +99,15 @@ def json_list(values: Iterable[object]) -> msgspec.Raw:
     return msgspec.Raw(b"[" + b",".join(parts) + b"]")
 
 
+def status_of(error: type[errors.CoalitionError]) -> int:
+    """Give the status of an error: its own, or that of the nearest class above it."""
+    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
+
+
 def of_error(error: BaseException) -> Answer:
     """Give an error; what is not ours says nothing of itself."""
     if isinstance(error, errors.CoalitionError):
-        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        status = status_of(type(error))
         detail: dict[str, Any] = error.detail
         body = wire.ErrorBody(error.code, str(error), detail)
     else:

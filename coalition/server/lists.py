@@ -65,6 +65,17 @@ class Columns:
                 for bound in BOUNDS:
                     yield name + bound, kind, bound
 
+    def values(self, name: str) -> dict[str, Any]:
+        """Give the JSON Schema of a value that a column is asked for."""
+        match self.kinds[name]:
+            case "number":
+                return {"type": "number", "minimum": -(10**15), "maximum": 10**15}
+            case "flag":
+                return {"enum": [0, 1]}
+        (field,) = (one for one in msgspec.structs.fields(self.row) if one.name == name)
+        words = get_args(field.type) if get_origin(field.type) is Literal else ()
+        return {"enum": list(words)} if words else {"type": "string"}
+
     def read(self, args: Iterable[tuple[str, str]]) -> Asked:
         """Read the parameters of a request. Raises BadRequest, which names the wrong one."""
         where: list[Condition] = []

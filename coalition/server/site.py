@@ -18,12 +18,12 @@ from twisted.web.static import File, NoRangeStaticProducer
 from coalition import errors
 from coalition.server import answers
 from coalition.server.logfile import open_log
-from coalition.server.routes import Call, find, jobs, protocols, state, workers
+from coalition.server.routes import Call, documents, find, jobs, protocols, state, workers
 from coalition.server.service import Service
 
 log = logging.getLogger(__name__)
 
-ROUTES = (jobs, protocols, state, workers)
+ROUTES = (jobs, workers, state, documents, protocols)
 """The modules that register routes by being imported."""
 
 PREFIXES = frozenset({b"api", b"health", b"json", b"metrics", b"workers", b"xmlrpc"})

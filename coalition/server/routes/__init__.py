@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 import re
 import reprlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -71,6 +72,8 @@ class Route:
     """Those of the list that it gives."""
     sends: Any
     """The type of a body that the handler reads for itself."""
+    also: Mapping[int, str]
+    """Other statuses of good answers, and what each means; their bodies are texts."""
 
     @cached_property
     def hints(self) -> dict[str, Any]:
@@ -151,12 +154,18 @@ _routes: dict[tuple[str, ...], dict[str, Route]] = {}
 
 
 def route(
-    method: str, path: str, *, raises: Kinds = (), columns: Columns | None = None, sends: Any = None
+    method: str,
+    path: str,
+    *,
+    raises: Kinds = (),
+    columns: Columns | None = None,
+    sends: Any = None,
+    also: Mapping[int, str] = MappingProxyType({}),
 ) -> Callable[[Handler], Handler]:
     """Serve a method of a path; see Route."""
 
     def register(handler: Handler) -> Handler:
-        one = Route(method, path, handler, raises, columns, sends)
+        one = Route(method, path, handler, raises, columns, sends, also)
         _routes.setdefault(tuple(path.strip("/").split("/")), {})[method] = one
         return handler
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from coalition import wire
 from coalition.core.farm import Farm
 from coalition.errors import (
@@ -156,23 +158,28 @@ async def where(call: Call) -> None:
     )
 
 
-@route("GET", "/api/jobs/{id}/log", raises=(UnknownJob, LogUnusable))
-async def log(call: Call) -> object:
-    """Give a job's log: as a JSON text, or, asked for a range, those bytes as they are."""
+@route(
+    "GET",
+    "/api/jobs/{id}/log",
+    raises=(UnknownJob, LogUnusable),
+    also={206: "The bytes of the range.", 416: "The log ends before the range; it may grow."},
+)
+async def log(call: Call) -> answers.JsonText:
+    """Give a job's log: as a JSON text, or, with a header such as Range: bytes=100-, its bytes."""
     path, size, lost = await call.service.log_file(call.who, call.id)
     if not call.range:
         if not size:
-            return lost
-        return answers.Answer(file=(path, 0, size), as_json=True, remark=lost)
+            return answers.JsonText(msgspec.json.encode(lost))
+        return answers.JsonText(file=(path, 0, size), as_json=True, remark=lost)
     span = _span(call.range, size)
     if span is None and lost:
         raise LogUnusable(lost, id=call.id)
     if span is None:
         headers = {"content-range": f"bytes */{size}"}
-        return answers.Answer(b"", 416, answers.TEXT, headers)
+        return answers.JsonText(b"", 416, answers.TEXT, headers)
     first, last = span
     headers = {"content-range": f"bytes {first}-{last}/{size}", "accept-ranges": "bytes"}
-    return answers.Answer(b"", 206, answers.TEXT, headers, file=(path, first, last - first + 1))
+    return answers.JsonText(b"", 206, answers.TEXT, headers, file=(path, first, last - first + 1))
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:
