@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
+from types import GenericAlias
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -147,8 +148,7 @@ def _rows(kind: Any) -> Any:
         return None
     if get_origin(kind) is not Listing:
         return kind
-    (row,) = get_args(kind)
-    return list[row]
+    return GenericAlias(list, get_args(kind))
 
 
 def _responses(

@@ -12,6 +12,9 @@ from coalition.server.reference.schemas import PLACE
 
 Json = dict[str, Any]
 
+LINE = 90
+"""Characters of an example that stands in one line."""
+
 METHODS = ("get", "put", "post", "delete")
 
 
@@ -159,7 +162,9 @@ def _prose(text: str) -> str:
 def _code(value: object) -> str:
     if value is None:
         return ""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > LINE:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
     shown = f"<pre><code>{escape(text)}</code></pre>"
     if text.count("\n") < 20:
         return shown
