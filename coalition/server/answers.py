@@ -11,6 +11,7 @@ import msgspec
 
 from coalition import errors, wire
 from coalition.server.lists import Listing
+from coalition.server.stream import Stream
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -53,6 +54,19 @@ class Plain(Answer):
     def __init__(self, text: str) -> None:
         """Make it of what it says."""
         super().__init__(text.encode(), content_type=self.media)
+
+
+class Events(Answer):
+    """A stream of events without end."""
+
+    media = "text/event-stream"
+
+    def __init__(self, stream: Stream, last: str) -> None:
+        """Begin after the message with the id `last`."""
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(content_type=self.media, headers=headers)
+        self.stream = stream
+        self.last = last
 
 
 STATUS: dict[type[errors.CoalitionError], int] = {

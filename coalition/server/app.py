@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -22,10 +23,12 @@ from coalition.server import timers
 from coalition.server.discovery import Discovery
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
+from coalition.server.metrics import Metrics
 from coalition.server.nodes import Nodes
 from coalition.server.service import Service
 from coalition.server.site import make_site
 from coalition.server.slices import SteadyClock, pause
+from coalition.server.stream import Stream
 from coalition.store import loading, versions, writing
 from coalition.store.engine import Store
 
@@ -63,7 +66,11 @@ class App:
             clock, farm.changes, self._snapshot, self._write, self._committed, self._crash
         )
         nodes = Nodes(clock, farm, logs, self.journal.durable, config.maxlogsize, identity)
-        self.service = Service(clock, farm, self.journal, logs, nodes, self._read, version)
+        stream = self._stream = Stream(clock, token_hex(4))
+        metrics = self._metrics = Metrics(farm, {"version": version, "farm": identity})
+        self.service = Service(
+            clock, farm, self.journal, logs, nodes, self._read, stream, metrics, version
+        )
         self._site = make_site(self.service, public, config.maxbody)
         self._ports: list[Any] = []
 
@@ -100,6 +107,8 @@ class App:
 
     def _committed(self, changes: Changes) -> None:
         self._logs.on_committed(changes)
+        self._stream.on_committed(changes)
+        self._metrics.on_committed(changes)
         if not self._removing:
             self._remove_logs()
 
@@ -158,6 +167,7 @@ class App:
         for port in self._ports:
             await _stopped(port)
         self.service.nodes.release_all()
+        self._stream.close()
         try:
             await self.journal.durable()
         except NotDurable:

@@ -27,10 +27,12 @@ Kind = Literal["number", "flag", "word", "text"]
 
 PAGE = ("limit", "offset", "sort")
 
-LARGEST = 2**53
-"""Numbers beyond are not the same in every program that reads JSON."""
+LARGEST = 10**18 - 1
+"""A list is asked for no number beyond: there is no such id, and databases take no larger ones."""
 
 BOUNDS: dict[str, Literal["min", "max"]] = {"_min": "min", "_max": "max"}
+
+NUMBER = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
 
 TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
@@ -69,7 +71,7 @@ class Columns:
         """Give the JSON Schema of a value that a column is asked for."""
         match self.kinds[name]:
             case "number":
-                return {"type": "number", "minimum": -(10**15), "maximum": 10**15}
+                return NUMBER
             case "flag":
                 return {"enum": [0, 1]}
         (field,) = (one for one in msgspec.structs.fields(self.row) if one.name == name)
@@ -180,9 +182,11 @@ def _value(name: str, kind: Kind, text: str) -> Any:
         return TRUTHS[text.lower()]
     if re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
         return int(text)
-    if re.fullmatch(r"[+-]?[0-9]{0,18}\.?[0-9]{1,18}([eE][+-]?[0-9]{1,2})?", text, re.ASCII):
-        return float(text)
-    raise _wrong(name, "a number", text)
+    if re.fullmatch(r"[+-]?([0-9]{1,18}|[0-9]{0,18}\.[0-9]{1,18})([eE][+-]?[0-9]{1,2})?", text):
+        value = float(text)
+        if abs(value) <= LARGEST:
+            return value
+    raise _wrong(name, f"a number of at most {LARGEST}", text)
 
 
 def _whole(name: str, text: str) -> int:

@@ -24,9 +24,11 @@ from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
 from coalition.server.lists import Columns, Listing
+from coalition.server.metrics import Metrics
 from coalition.server.nodes import Nodes
 from coalition.server.protocol1 import Load, Protocol1
 from coalition.server.slices import Clock, in_slices
+from coalition.server.stream import Stream
 from coalition.server.submitting import Wanted, is_id
 from coalition.store import loading, reading
 from coalition.store.listing import Asked
@@ -59,7 +61,9 @@ class Service:
         logs: JobLogs,
         nodes: Nodes,
         read: Read,
-        version: str = "",
+        stream: Stream,
+        metrics: Metrics,
+        version: str,
     ) -> None:
         """Put the parts together; see coalition.server.app."""
         self.clock = clock
@@ -67,6 +71,8 @@ class Service:
         self.journal = journal
         self.logs = logs
         self.nodes = nodes
+        self.stream = stream
+        self.metrics = metrics
         self.version = version  # of the server
         self._protocol1 = Protocol1(farm, logs, nodes)
         self._read_store = read
@@ -308,6 +314,10 @@ class Service:
         if self.logs.trouble is not None:
             reasons.append(f"the logs cannot be written: {self.logs.trouble}")
         return reasons
+
+    async def figures(self, who: Who) -> str:
+        """Give what Prometheus wants to know."""
+        return self.metrics.text(not await self.health(who), self.stream.watchers)
 
     # --- workers ----------------------------------------------------------------------------------
 

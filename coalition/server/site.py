@@ -20,6 +20,7 @@ from coalition.server import answers
 from coalition.server.logfile import open_log
 from coalition.server.routes import Call, documents, find, jobs, protocols, state, workers
 from coalition.server.service import Service
+from coalition.server.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ async def _answer(call: Call, request: LimitedRequest) -> answers.Answer:
     call.query = request.uri.partition(b"?")[2].decode("ascii", "replace")
     call.args = _args(request, call.query, call.body)
     call.range = request.getHeader("range") or ""
+    call.last_event = request.getHeader("last-event-id") or ""
     value = await route.answer(call)
     return value if isinstance(value, answers.Answer) else answers.of_value(value, call.status)
 
@@ -147,6 +149,9 @@ def _send(request: LimitedRequest, answer: answers.Answer) -> None:
         headers.setRawHeaders(name.encode(), [value.encode()])
     if request.refused:
         headers.setRawHeaders(b"connection", [b"close"])
+    if isinstance(answer, answers.Events) and request.method != b"HEAD":
+        EventConnection(request, answer.stream).begin(answer.last)
+        return
     if not answer.as_json:  # else nobody knows it before the end, and it comes in chunks
         size = answer.file[2] if answer.file is not None else len(answer.body)
         headers.setRawHeaders(b"content-length", [b"%d" % size])
@@ -161,6 +166,42 @@ def _send(request: LimitedRequest, answer: answers.Answer) -> None:
         JsonText(request, file, size, answer.remark).start()
     else:
         FilePart(request, file, size).start()
+
+
+class EventConnection:
+    """A connection to the stream: a push producer, told to pause where the client does not read."""
+
+    def __init__(self, request: LimitedRequest, stream: Stream) -> None:
+        """Answer a request with a stream."""
+        self._request = request
+        self._stream = stream
+
+    def begin(self, last: str) -> None:
+        """Begin after the message with the id `last`."""
+        self._request.notifyFinish().addBoth(lambda _: self._stream.leave(self))
+        self._request.registerProducer(self, True)
+        self._stream.watch(self, last)
+
+    def send(self, text: bytes) -> None:
+        """Send a piece of the stream."""
+        self._request.write(text)
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._request.unregisterProducer()
+        self._request.finish()
+
+    def pauseProducing(self) -> None:
+        """Wait: the client does not take what was sent."""
+        self._stream.hold(self)
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+        self._stream.go_on(self)
+
+    def stopProducing(self) -> None:
+        """Know that the client is gone."""
+        self._stream.leave(self)
 
 
 class FilePart(NoRangeStaticProducer):

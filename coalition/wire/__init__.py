@@ -58,15 +58,15 @@ from coalition.wire.plain import (
     ShortText,
     Text,
 )
-from coalition.wire.state import API, ErrorAnswer, ErrorBody, Health, Version
+from coalition.wire.state import API, Changed, ErrorAnswer, ErrorBody, Health, Version
 
 __all__ = [
     "API", "DISCOVERY_ANSWER", "DISCOVERY_QUESTION", "IDENTITY", "LONGEST_NAME", "LONGEST_TEXT",
     "LONGEST_WAIT", "MAXLOG", "NODE_PATH", "PATIENCE", "PORT", "READ_ONLY_JOB_FIELDS",
-    "AffinityOfJobs", "Ahead", "Chunk", "Count", "Created", "CreatedJobs", "Dependencies",
-    "Dependency", "Done", "End", "Environment", "ErrorAnswer", "ErrorBody", "Event", "ExitCode",
-    "Flag", "Health", "Host", "Identity", "Ids", "Job", "JobEdit", "JobWithDependencies",
-    "Load", "Name", "Names", "NewJob", "NewJobs", "Orders", "PriorityOfJobs", "Report",
-    "Seconds", "ShortText", "Slot", "Start", "StateOfJobs", "Text", "UserOfJobs", "Version",
-    "Worker", "WorkerEdit", "WorkerOfJobs",
+    "AffinityOfJobs", "Ahead", "Changed", "Chunk", "Count", "Created", "CreatedJobs",
+    "Dependencies", "Dependency", "Done", "End", "Environment", "ErrorAnswer", "ErrorBody",
+    "Event", "ExitCode", "Flag", "Health", "Host", "Identity", "Ids", "Job", "JobEdit",
+    "JobWithDependencies", "Load", "Name", "Names", "NewJob", "NewJobs", "Orders",
+    "PriorityOfJobs", "Report", "Seconds", "ShortText", "Slot", "Start", "StateOfJobs", "Text",
+    "UserOfJobs", "Version", "Worker", "WorkerEdit", "WorkerOfJobs",
 ]  # fmt: skip

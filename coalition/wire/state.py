@@ -33,6 +33,19 @@ class Version(Struct):
     """Which farm this is."""
 
 
+class Changed(Struct, omit_defaults=True):
+    """What has changed since the message before: an event `changed` of the stream."""
+
+    jobs: list[int] = []
+    """Ids of jobs that are new, other than before, or gone."""
+    workers: list[str] = []
+    """Names of such workers."""
+    runs: list[int] = []
+    """Ids of runs that began or ended."""
+    more: bool = False
+    """There are more of them than are named: look anew."""
+
+
 class ErrorBody(Struct):
     """What went wrong."""
 

@@ -21,8 +21,10 @@ from coalition.server.auth import NOBODY
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
 from coalition.server.lists import Listing
+from coalition.server.metrics import Metrics
 from coalition.server.nodes import Nodes
 from coalition.server.service import Service
+from coalition.server.stream import Stream
 from coalition.store import loading, writing
 from coalition.store.engine import Store, open_store
 from coalition.store.listing import ALL, Asked, Condition
@@ -111,13 +113,27 @@ class Inside:
             self.farm.changes,
             lambda changes: writing.snapshot(changes, self.logs.owed, self.logs.folder.cleared),
             lambda batch: maybeDeferred(writing.write, store, batch),
-            lambda changes: self.on_committed(changes),
+            self._committed,
             self.stopped.append,
         )
         self.nodes = Nodes(self.clock, self.farm, self.logs, self.journal.durable, maxlog)
+        self.stream = Stream(self.clock, "s")
+        metrics = Metrics(self.farm, {})
         self.service = Service(
-            self.clock, self.farm, self.journal, self.logs, self.nodes, self._read
+            self.clock,
+            self.farm,
+            self.journal,
+            self.logs,
+            self.nodes,
+            self._read,
+            self.stream,
+            metrics,
+            "5",
         )
+
+    def _committed(self, changes: Changes) -> None:
+        self.on_committed(changes)
+        self.stream.on_committed(changes)
 
     def _read(self, function: Callable[..., Any], *args: object) -> Deferred[Any]:
         def read() -> Any:

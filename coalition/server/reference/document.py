@@ -15,7 +15,7 @@ import msgspec
 from coalition import wire
 from coalition.errors import CoalitionError
 from coalition.server.answers import status_of
-from coalition.server.lists import Listing
+from coalition.server.lists import NUMBER, Listing
 from coalition.server.reference.examples import EXAMPLES, Example
 from coalition.server.reference.schemas import Schemas, field_texts
 from coalition.server.routes import Route
@@ -38,7 +38,6 @@ TAGS = {
 }
 
 WHOLE = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
-BOUND = {"type": "number", "minimum": -(10**15), "maximum": 10**15}
 PAGE = {"limit": "At most so many rows.", "offset": "Without the first so many."}
 
 
@@ -122,7 +121,7 @@ def _list_parameters(route: Route) -> Iterator[dict[str, Any]]:
         if bound:
             column = name.removesuffix(bound)
             text = f"Rows with a {column} of {'at least' if bound == '_min' else 'at most'} this."
-            schema = BOUND
+            schema = NUMBER
         elif kind == "text":
             text = "Rows that contain this; the case of letters does not matter."
         else:

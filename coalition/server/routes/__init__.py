@@ -41,6 +41,7 @@ class Call:
     id: int = 0  # the number in the path
     ip: str = ""
     range: str = ""  # the Range header
+    last_event: str = ""  # the Last-Event-ID header
     who: Who = NOBODY
     status: int = 200  # of an answer that is a value
     hung_up: Callable[[], None] | None = None  # to be called if the client goes away
