@@ -8,7 +8,7 @@ import pytest
 
 import coalition
 from coalition import Connection, errors
-from coalition.http import server_url
+from coalition.address import server_url
 from tests.scripted import Answer, Scripted, as_json, free_port, job, refused, scripted_server
 
 

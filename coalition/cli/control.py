@@ -13,12 +13,12 @@ from typing import NoReturn
 
 import msgspec
 
+from coalition.address import server_url
 from coalition.cli import crew, tables
 from coalition.cli.progressbar import ProgressBar
 from coalition.client import Connection
 from coalition.core.states import ERROR
 from coalition.errors import CoalitionError, ConfigError, ServerUnreachable
-from coalition.http import server_url
 
 USAGE = 2
 UNREACHABLE = 3

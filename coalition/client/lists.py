@@ -1,0 +1,96 @@
+"""Long lists, asked for page by page while they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from coalition.client.http import Http
+from coalition.errors import CoalitionError
+
+PAGE = 500
+"""Rows that are asked for at once, unless the caller wants otherwise."""
+
+Values = str | float | Iterable[str | float]
+Filters = dict[str, str | list[str]]
+
+SEVERAL = ","
+"""Between the values of a parameter; where a value has one, the parameter is repeated."""
+
+
+def filters(exact: Mapping[str, Values | None], ranges: Mapping[str, float]) -> Filters | None:
+    """Return the parameters that ask for these values; None if nothing can have them.
+
+    Raises TypeError for a range that is neither a ``_min`` nor a ``_max``.
+    """
+    asked: Filters = {}
+    for name, values in exact.items():
+        if values is None:
+            continue
+        texts = [
+            str(one) for one in ([values] if isinstance(values, (str, float, int)) else values)
+        ]
+        if not texts:
+            return None
+        plain = not any(SEVERAL in text for text in texts)
+        # One value with a comma is sent twice: it is then not taken for two values.
+        asked[name] = SEVERAL.join(texts) if plain else texts * 2 if len(texts) == 1 else texts
+    for name, value in ranges.items():
+        if not name.endswith(("_min", "_max")):
+            raise TypeError(f"there is no filter {name!r}; a range ends in _min or _max")
+        asked[name] = str(value)
+    return asked
+
+
+def rows(
+    http: Http, path: str, asked: Filters | None, page: int, sort: str, key: str = "id"
+) -> Iterator[Any]:
+    """Give the rows of a list that are asked for; `key` is the field that tells them apart."""
+    if asked is None:
+        return iter(())
+    if sort:
+        return _by_offset(http, path, asked, page, sort, key)
+    return _by_id(http, path, asked, page)
+
+
+def _by_id(http: Http, path: str, asked: Filters, page: int) -> Iterator[dict[str, Any]]:
+    """Give what a list has, lowest ids first: each page begins behind the id before.
+
+    So what comes or goes meanwhile moves nothing else out of sight, and the list ends.
+    """
+    # From the first page on: with a filter, the list of jobs is that of the whole tree.
+    first = int(str(asked.get("id_min", 1)))
+    while True:
+        page_of = {**asked, "sort": "id", "limit": str(page), "id_min": str(first)}
+        rows, total = _page(http, path, page_of)
+        fresh = [row for row in rows if row["id"] >= first]
+        yield from fresh
+        if not fresh or len(rows) >= total:
+            return
+        first = fresh[-1]["id"] + 1
+
+
+def _by_offset(
+    http: Http, path: str, asked: Filters, page: int, sort: str, key: str
+) -> Iterator[dict[str, Any]]:
+    """Give what a list has in an order of the caller's, none twice; see ``Connection.jobs``."""
+    seen: set[Any] = set()
+    offset = 0
+    while True:
+        page_of = {**asked, "sort": sort, "limit": str(page), "offset": str(offset)}
+        rows, total = _page(http, path, page_of)
+        for row in rows:
+            if row[key] not in seen:
+                seen.add(row[key])
+                yield row
+        offset += len(rows)
+        if not rows or offset >= total:
+            return
+
+
+def _page(http: Http, path: str, asked: Filters) -> tuple[list[dict[str, Any]], int]:
+    rows, total = http.page(path, asked)
+    if total is None:
+        # It took no notice of the filters either: whoever deletes what is found would delete all.
+        raise CoalitionError(f"the server at {http.url} is too old to search its lists")
+    return rows, total
