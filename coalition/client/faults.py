@@ -36,6 +36,8 @@ NO_NAME = {
 } - {None}  # fmt: skip
 """What is said of a name that nobody has, not of a name service that is away for a moment."""
 
+UNKNOWN = "whether it has done what it was asked is unknown: look before you ask again"
+
 TLS_RECORD = ("\x15\x03", "\x16\x03")
 """How an answer begins that is not HTTP but https (RFC 8446, 5.1)."""
 
@@ -62,7 +64,7 @@ def of_failure(failure: Exception, url: str, method: str) -> Exception:
     if isinstance(failure, requests.Timeout):
         error = ServerUnreachable(f"the server at {url} takes too long to answer")
     elif isinstance(failure, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        error = ServerUnreachable(f"the server at {url} does not answer{_reason(chain)}")
+        error = ServerUnreachable(f"the server at {url} does not answer{_reason(chain, url)}")
     else:
         return CoalitionError(f"the request to {url} failed: {failure}")
     unsent = isinstance(failure, requests.ConnectTimeout) or any(
@@ -70,10 +72,7 @@ def of_failure(failure: Exception, url: str, method: str) -> Exception:
     )
     if method == SAFE or unsent:
         return Hitch(error)
-    return Unanswered(
-        f"{error} any more: whether it has done what it was asked is unknown; look before you "
-        "ask again"
-    )
+    return Unanswered(f"{error}; {UNKNOWN}")
 
 
 def _lasting(cause: BaseException, url: str) -> CoalitionError | None:
@@ -96,8 +95,12 @@ def _lasting(cause: BaseException, url: str) -> CoalitionError | None:
     return None
 
 
-def _reason(chain: list[BaseException]) -> str:
+def _reason(chain: list[BaseException], url: str) -> str:
     reasons = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
+    hung_up = any(isinstance(cause, ConnectionResetError) for cause in chain)
+    if hung_up and url.startswith("http:"):
+        # What a server of https does that gets a request in clear, and one that is ended.
+        reasons.append("it hung up; does it speak https?")
     return f" ({reasons[-1]})" if reasons else ""
 
 
@@ -118,10 +121,7 @@ def of_answer(response: requests.Response, method: str) -> Exception:
     if isinstance(error, Unauthorized) and "Authorization" not in response.request.headers:
         error.args = (f"{error}; give the connection a user and password, or a token",)
     if response.status_code in GATEWAY and body is None and method != SAFE:
-        return Unanswered(
-            f"{error}: whether the server has done what it was asked is unknown; look before you "
-            "ask again"
-        )
+        return Unanswered(f"{error}; {UNKNOWN}")
     if not isinstance(error, Unavailable) or (isinstance(error, NotDurable) and method != SAFE):
         return error  # what is not durable yet is done nevertheless, as soon as that can be
     return Hitch(error, _retry_after(response))
