@@ -20,6 +20,8 @@ class Request:
     path: str
     body: Any
     headers: dict[str, str]
+    port: int
+    """Of the client; another connection has another one."""
 
 
 @dataclass
@@ -122,7 +124,9 @@ class Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = json.loads(content) if content else None
-        answer = self.scripted.answer(Request(self.command, self.path, body, dict(self.headers)))
+        port = self.client_address[1]
+        request = Request(self.command, self.path, body, dict(self.headers), port)
+        answer = self.scripted.answer(request)
         if answer is LOST:
             self.close_connection = True
             return

@@ -1,5 +1,7 @@
 """The Python API: a connection to a server, and the jobs it gives.
 
+::
+
     farm = coalition.Connection("farm")
     job = farm.newJob(title="Frame 1", command="render -f 1 shot.scene")
     [ended] = farm.wait(job)

@@ -103,7 +103,7 @@ class Connection(WorkerCalls):
 
     def newJob(
         self,
-        parent: int | str = 0,
+        parent: SomeJob | str = 0,
         title: str = "",
         command: str = "",
         dir: str = "",
@@ -136,7 +136,7 @@ class Connection(WorkerCalls):
             command=command,
             dir=dir or ".",
             environment=environment if isinstance(environment, str) else dict(environment),
-            parent=parent,
+            parent=parent if isinstance(parent, str) else id_of(parent),
             priority=priority,
             dependencies=dependencies if isinstance(dependencies, str) else [*ids_of(dependencies)],
             timeout=timeout,
@@ -178,21 +178,21 @@ class Connection(WorkerCalls):
         answer = self._http.ask("PUT", "/api/jobs", checked_tree(list(jobs)))
         return [created(one) for one in answer]
 
-    def getJob(self, id: int) -> Job:
+    def getJob(self, id: SomeJob) -> Job:
         """Return a job; raises UnknownJob if there is none."""
-        return Job(self._http.ask("GET", f"/api/jobs/{int(id)}"), self)
+        return Job(self._http.ask("GET", f"/api/jobs/{id_of(id)}"), self)
 
-    def getJobChildren(self, id: int = 0) -> list[Job]:
+    def getJobChildren(self, id: SomeJob = 0) -> list[Job]:
         """Return the jobs of a group, by default those that are in none."""
         # 0 is no job of its own: what has no parent stands at /api/jobs.
-        path = f"/api/jobs/{int(id)}/children" if id else "/api/jobs"
+        path = f"/api/jobs/{id_of(id)}/children" if id else "/api/jobs"
         return [Job(fields, self) for fields in self._http.ask("GET", path)]
 
     def jobs(
         self,
         *,
-        parent: int | Iterable[int] | None = None,
-        id: int | Iterable[int] | None = None,
+        parent: SomeJobs | None = None,
+        id: SomeJobs | None = None,
         state: str | Iterable[str] | None = None,
         user: str | Iterable[str] | None = None,
         worker: str | Iterable[str] | None = None,
@@ -220,20 +220,22 @@ class Connection(WorkerCalls):
         highest; pages are then counted, and a job that moves meanwhile from one not read yet to one
         that was is missed, while none comes twice. Raises TypeError for an unknown filter.
         """
-        exact = {"parent": parent, "id": id, "state": state, "user": user, "worker": worker,
-                 "title": title, "command": command, "affinity": affinity}  # fmt: skip
+        exact = {"parent": None if parent is None else ids_of(parent),
+                 "id": None if id is None else ids_of(id), "state": state, "user": user,
+                 "worker": worker, "title": title, "command": command,
+                 "affinity": affinity}  # fmt: skip
         asked = lists.filters(exact, ranges)
         found = lists.rows(self._http, "/api/jobs", asked, page, sort)
         return (Job(fields, self) for fields in found)
 
-    def getJobDependencies(self, id: int) -> list[Job]:
+    def getJobDependencies(self, id: SomeJob) -> list[Job]:
         """Return the jobs that a job waits for."""
-        answer = self._http.ask("GET", f"/api/jobs/{int(id)}/dependencies")
+        answer = self._http.ask("GET", f"/api/jobs/{id_of(id)}/dependencies")
         return [Job(fields, self) for fields in answer]
 
-    def setJobDependencies(self, id: int, ids: Iterable[SomeJob]) -> None:
+    def setJobDependencies(self, id: SomeJob, ids: Iterable[SomeJob]) -> None:
         """Let a job wait for exactly these, for none if ``ids`` is empty."""
-        self._http.ask("POST", f"/api/jobs/{int(id)}/dependencies", ids_of(ids))
+        self._http.ask("POST", f"/api/jobs/{id_of(id)}/dependencies", ids_of(ids))
 
     def editJobs(self, changes: Mapping[int, JobChanges]) -> None:
         """Change jobs, all or none: ids to the new values of their fields."""

@@ -28,8 +28,8 @@ from coalition.errors import (
 SAFE = "GET"
 """The method that may be repeated whatever became of the first request."""
 
-GATEWAY = (502, 504)
-"""Statuses of a proxy whose server broke off: that one may have done what it was asked."""
+GATEWAY = (502, 503, 504)
+"""Statuses of a proxy whose server is away or broke off: it may have done what it was asked."""
 
 NO_NAME = {
     getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_FAIL")
@@ -119,7 +119,7 @@ def of_answer(response: requests.Response, method: str) -> Exception:
     body = _error_body(response)
     error = _foreign(response) if body is None else _named(body)
     if isinstance(error, Unauthorized) and "Authorization" not in response.request.headers:
-        error.args = (f"{error}; give the connection a user and password, or a token",)
+        return Unauthorized(f"{error}; give the connection a user and password, or a token")
     if response.status_code in GATEWAY and body is None and method != SAFE:
         return Unanswered(f"{error}; {UNKNOWN}")
     if not isinstance(error, Unavailable) or (isinstance(error, NotDurable) and method != SAFE):
@@ -163,7 +163,7 @@ def _foreign(response: requests.Response) -> CoalitionError:
         return Unauthorized(f"{url} does not let you in")
     if status == 403:
         return Forbidden(f"{url} does not let you do that")
-    if status == 503 or status in GATEWAY:
+    if status in GATEWAY:
         return Unavailable(f"{url} answered {status}: the server behind it is away")
     if "HTTPS" in response.text.upper() and status == 400:
         return ConfigError(f"the server at {url} speaks https; try https://")

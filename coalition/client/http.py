@@ -37,6 +37,10 @@ LONGEST_REQUEST = 60.0
 OFFSET_BEYOND = 416
 """The status for a range of a file that it has not."""
 
+IDLE = 10.0
+"""Seconds after which a connection is not used again: the server might be closing it just then, and
+nobody would know whether it has read the request."""
+
 Query = Mapping[str, str | list[str]]
 
 
@@ -110,7 +114,10 @@ class Http:
         """Remember the base URL; `timeout` is how many seconds the server may be silent."""
         self.url = url
         self._headers = login.headers()
-        self._context = trust(verify) if url.startswith("https") else None
+        safe = url.startswith("https:")
+        if verify and not safe:
+            raise ConfigError(f"{url} is not encrypted: `verify` is for https://")
+        self._context = trust(verify) if safe else None
         self._timeout = (min(CONNECT, timeout), timeout)
         self._patience = patience
         self.sleep = sleep
@@ -192,7 +199,11 @@ class Http:
 
     def _session(self) -> requests.Session:
         """Return this thread's connection: a session of requests is not made for two at once."""
-        if not hasattr(self._mine, "session"):
+        now = self.clock()
+        if hasattr(self._mine, "session"):
+            if now > self._mine.used + IDLE:
+                self._mine.session.close()
+        else:
             session = requests.Session()
             # A farm's server is near; a proxy named in the environment leads away from it, and a
             # password in a .netrc is not for it.
@@ -201,6 +212,7 @@ class Http:
             if self._context is not None:
                 session.mount("https://", _Trusting(self._context))
             self._mine.session = session
+        self._mine.used = now
         made: requests.Session = self._mine.session
         return made
 

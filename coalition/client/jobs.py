@@ -203,7 +203,8 @@ def id_of(job: SomeJob) -> int:
 
 def ids_of(jobs: SomeJobs) -> list[int]:
     """Return the ids of one job or many."""
-    return [id_of(job) for job in ([jobs] if isinstance(jobs, (int, Job)) else jobs)]
+    # A text is one id, not one per digit.
+    return [id_of(job) for job in ([jobs] if isinstance(jobs, (int, Job, str)) else jobs)]
 
 
 def checked_tree(jobs: Tree | list[Tree]) -> msgspec.Raw:

@@ -123,6 +123,26 @@ def test_orders_are_sent_to_their_routes(server: Scripted, farm: Connection) -> 
     assert server.sent() == [*wanted, ("DELETE", "/api/jobs", [4])]
 
 
+def test_jobs_are_named_by_themselves_or_by_their_ids(server: Scripted, farm: Connection) -> None:
+    server.on("GET", "/api/jobs/12", job(12))
+    server.on("GET", "/api/jobs/12/children", [job(13)])
+    server.on("GET", "/api/jobs/12/dependencies", [])
+    server.on("POST", "/api/jobs/12/dependencies", 1)
+    server.on("PUT", "/api/jobs", 14)
+    server.on("DELETE", "/api/jobs", 1)
+    group = farm.getJob(12)
+    assert [child.id for child in farm.getJobChildren(group)] == [13]
+    assert farm.getJobDependencies(group) == []
+    farm.setJobDependencies(group, [group, 3])
+    farm.newJob(group, dependencies=[group])
+    for some in (group, [group], 12, "12"):
+        farm.deleteJobs(some)  # type: ignore[arg-type]
+    bodies = [body for _, _, body in server.sent()[3:]]
+    assert bodies[0] == [12, 3]
+    assert (bodies[1]["parent"], bodies[1]["dependencies"]) == (12, [12])
+    assert bodies[2:] == [[12]] * 4
+
+
 def test_workers_and_affinities_are_read_and_changed(server: Scripted, farm: Connection) -> None:
     server.on("GET", "/api/workers", [{"name": "w-1", "state": "WAITING"}])
     server.on("POST", "/api/workers", 1)
@@ -145,9 +165,10 @@ def test_orders_to_workers_name_them(server: Scripted, farm: Connection) -> None
     for path, send in orders.items():
         server.on("POST", path, 1)
         send(("w-1", "w-2"))
+        send("w-1")
     server.on("DELETE", "/api/workers", 1)
     farm.deleteWorkers(["w-1"])
-    wanted = [("POST", path, ["w-1", "w-2"]) for path in orders]
+    wanted = [("POST", path, names) for path in orders for names in (["w-1", "w-2"], ["w-1"])]
     assert server.sent() == [*wanted, ("DELETE", "/api/workers", ["w-1"])]
 
 

@@ -73,10 +73,11 @@ def test_a_server_that_is_too_slow_may_have_done_what_it_was_asked(server: Scrip
 
 
 def test_what_a_proxy_lost_may_have_been_done(server: Scripted, farm: Connection) -> None:
-    server.on("PUT", "/api/jobs", Answer(b"<html>Bad Gateway", 502))
-    server.on("GET", "/api/jobs/1", Answer(b"<html>Bad Gateway", 502), job(1))
-    with pytest.raises(errors.Unanswered, match="answered 502"):
-        farm.newJob(command="echo")
+    server.on("PUT", "/api/jobs", *(Answer(b"<html>", status) for status in (502, 503, 504)))
+    server.on("GET", "/api/jobs/1", Answer(b"<html>", 502), Answer(b"<html>", 503), job(1))
+    for status in (502, 503, 504):
+        with pytest.raises(errors.Unanswered, match=f"answered {status}"):
+            farm.newJob(command="echo")
     assert farm.getJob(1).id == 1
 
 
@@ -150,7 +151,27 @@ def test_a_name_that_nobody_has_is_told_from_a_name_service_that_is_away(
     assert str(faults.of_failure(failure, "http://farn:19211", "PUT")).startswith(said)
 
 
-def test_threads_share_a_connection(server: Scripted, farm: Connection) -> None:
+def test_a_connection_is_kept_but_not_used_after_a_long_rest(server: Scripted) -> None:
+    now = 0.0
+    server.on("PUT", "/api/jobs", 12)
+    farm = Connection(server.url, clock=lambda: now)
+    for now in (1.0, 5.0, 100.0):  # noqa: B007
+        farm.newJob(command="echo")
+    first, second, third = [request.port for request in server.requests]
+    assert first == second != third
+
+
+def test_threads_have_connections_of_their_own(server: Scripted, farm: Connection) -> None:
+    server.on("GET", "/api/jobs/1", job(1))
+    farm.getJob(1)
+    thread = threading.Thread(target=farm.getJob, args=(1,))
+    thread.start()
+    thread.join()
+    ours, theirs = [request.port for request in server.requests]
+    assert ours != theirs
+
+
+def test_each_thread_has_its_own_block(server: Scripted, farm: Connection) -> None:
     server.on("GET", "/api/jobs/1", job(1))
     server.on("POST", "/api/jobs", 1)
     refusals: list[Exception] = []

@@ -120,6 +120,8 @@ def test_an_authority_that_the_system_trusts_is_trusted(
 def test_a_file_that_holds_no_authority_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError, match="is no file of certificates"):
         Connection("https://farm", verify=tmp_path / "missing.pem")
+    with pytest.raises(errors.ConfigError, match="not encrypted: `verify` is for https://"):
+        Connection("farm", verify="authority.pem")
 
 
 def test_https_where_the_server_speaks_http_is_explained(server: Scripted) -> None:
