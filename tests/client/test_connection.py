@@ -148,7 +148,8 @@ def test_workers_and_affinities_are_read_and_changed(server: Scripted, farm: Con
     server.on("POST", "/api/workers", 1)
     server.on("GET", "/api/affinities", {"1": "LINUX"})
     server.on("POST", "/api/affinities", 1)
-    assert farm.getWorkers() == [{"name": "w-1", "state": "WAITING"}]
+    [worker] = farm.getWorkers()
+    assert (worker["name"], worker["state"]) == ("w-1", "WAITING")
     assert farm.getAffinities() == {"1": "LINUX"}
     farm.editWorkers({"w-1": {"active": False}})
     farm.setAffinities({"2": "GPU"})
