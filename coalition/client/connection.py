@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 from coalition import wire
 from coalition.address import server_url, without_login
@@ -108,7 +108,7 @@ class Connection(WorkerCalls):
         command: str = "",
         dir: str = "",
         environment: str | Mapping[str, str] = "",
-        state: str = "WAITING",
+        state: Literal["WAITING", "PAUSED"] = "WAITING",
         paused: bool = False,
         priority: int = 1000,
         timeout: float = 0,
@@ -201,7 +201,7 @@ class Connection(WorkerCalls):
         affinity: str | None = None,
         sort: str = "",
         page: int = PAGE,
-        **ranges: float,
+        **numbers: float,
     ) -> Iterator[Job]:
         """Give the jobs of the whole tree that have all of this, asked for ``page`` by page.
 
@@ -212,19 +212,23 @@ class Connection(WorkerCalls):
 
         ``parent=0`` is the top of the tree. Of ``parent``, ``id``, ``state``, ``user`` and
         ``worker`` one of several values must be met; ``title``, ``command`` and ``affinity`` must
-        contain the text; a range is any number or time of a job with ``_min`` or ``_max``, bounds
-        included.
+        contain the text. Any other number, time or flag of a job can be given, ``is_group=0``, also
+        with ``_min`` or ``_max``, bounds included.
 
         Without ``sort`` the lowest id comes first, and what comes or goes while the list is read
         hides nothing else. ``sort`` names fields, ``-priority,id``, of which ``-`` begins with the
         highest; pages are then counted, and a job that moves meanwhile from one not read yet to one
         that was is missed, while none comes twice. Raises TypeError for an unknown filter.
         """
-        exact = {"parent": None if parent is None else ids_of(parent),
-                 "id": None if id is None else ids_of(id), "state": state, "user": user,
-                 "worker": worker, "title": title, "command": command,
-                 "affinity": affinity}  # fmt: skip
-        asked = lists.filters(exact, ranges)
+        exact = {
+            "parent": None if parent is None else ids_of(parent),
+            "id": None if id is None else ids_of(id),
+            "state": state,
+            "user": user,
+            "worker": worker,
+        }
+        contained = {"title": title, "command": command, "affinity": affinity}
+        asked = lists.filters(exact, contained, numbers, wire.Job.__struct_fields__)
         found = lists.rows(self._http, "/api/jobs", asked, page, sort)
         return (Job(fields, self) for fields in found)
 

@@ -41,7 +41,7 @@ IDLE = 10.0
 """Seconds after which a connection is not used again: the server might be closing it just then, and
 nobody would know whether it has read the request."""
 
-Query = Mapping[str, str | list[str]]
+Query = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Http:
 
     def page(self, path: str, query: Query) -> tuple[list[Any], int | None]:
         """Return a part of a list, and how long all of it is, if the server says so."""
-        response = self._send("GET", f"{path}?{urlencode(query, doseq=True)}", None, {}, None)
+        response = self._send("GET", f"{path}?{urlencode(query)}", None, {}, None)
         rows = decoded(response)
         total = response.headers.get("X-Total-Count", "")
         if not isinstance(rows, list):

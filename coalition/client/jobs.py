@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 import msgspec
 
@@ -33,7 +33,7 @@ class JobChanges(TypedDict, total=False):
     affinity: str
     url: str
     user: str
-    state: str
+    state: Literal["WAITING", "PAUSED"]
     paused: bool
     progress_pattern: str
     localprogress: str

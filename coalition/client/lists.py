@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from coalition.client.http import Http
@@ -12,34 +12,45 @@ PAGE = 500
 """Rows that are asked for at once, unless the caller wants otherwise."""
 
 Values = str | float | Iterable[str | float]
-Filters = dict[str, str | list[str]]
+Filters = dict[str, str]
 
-SEVERAL = ","
-"""Between the values of a parameter; where a value has one, the parameter is repeated."""
+BOUNDS = ("_min", "_max")
 
 
-def filters(exact: Mapping[str, Values | None], ranges: Mapping[str, float]) -> Filters | None:
+def filters(
+    exact: Mapping[str, Values | None],
+    contained: Mapping[str, str | None],
+    numbers: Mapping[str, float],
+    columns: Collection[str],
+) -> Filters | None:
     """Return the parameters that ask for these values; None if nothing can have them.
 
-    Raises TypeError for a range that is neither a ``_min`` nor a ``_max``.
+    Raises TypeError for a number that is neither one of the columns nor a bound of one.
     """
     asked: Filters = {}
     for name, values in exact.items():
         if values is None:
             continue
-        texts = [
-            str(one) for one in ([values] if isinstance(values, (str, float, int)) else values)
-        ]
+        texts = [escaped(str(one)) for one in several(values)]
         if not texts:
             return None
-        plain = not any(SEVERAL in text for text in texts)
-        # One value with a comma is sent twice: it is then not taken for two values.
-        asked[name] = SEVERAL.join(texts) if plain else texts * 2 if len(texts) == 1 else texts
-    for name, value in ranges.items():
-        if not name.endswith(("_min", "_max")):
-            raise TypeError(f"there is no filter {name!r}; a range ends in _min or _max")
+        asked[name] = ",".join(texts)
+    asked.update((name, text) for name, text in contained.items() if text is not None)
+    for name, value in numbers.items():
+        if name not in columns and not (name.endswith(BOUNDS) and name[:-4] in columns):
+            raise TypeError(f"there is no filter {name!r}")
         asked[name] = str(value)
     return asked
+
+
+def several(values: Values) -> Iterable[str | float]:
+    """Return many values as they are and one as many."""
+    return [values] if isinstance(values, (str, float, int)) else values
+
+
+def escaped(text: str) -> str:
+    r"""Return a value as one of many: with `\,` for a comma in it and `\\` for a backslash."""
+    return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
 def rows(
@@ -59,7 +70,7 @@ def _by_id(http: Http, path: str, asked: Filters, page: int) -> Iterator[dict[st
     So what comes or goes meanwhile moves nothing else out of sight, and the list ends.
     """
     # From the first page on: with a filter, the list of jobs is that of the whole tree.
-    first = int(str(asked.get("id_min", 1)))
+    first = int(asked.get("id_min", 1))
     while True:
         page_of = {**asked, "sort": "id", "limit": str(page), "id_min": str(first)}
         rows, total = _page(http, path, page_of)

@@ -9,7 +9,8 @@ class Worker(TypedDict):
     """A worker; memory is in MB, ``cpu`` percent per core as a text, times since the epoch.
 
     ``affinity`` has a line per set of words. ``last_job`` is the id of the job it has or had,
-    ``current_event`` that of its run, -1 without one. What is unknown is empty or 0.
+    ``current_event`` that of its run, -1 without one; ``active`` and ``draining`` are 0 or 1. What
+    is unknown is empty or 0.
     """
 
     name: str
@@ -17,8 +18,8 @@ class Worker(TypedDict):
     ip: str
     affinity: str
     state: str
-    active: bool
-    draining: bool
+    active: int
+    draining: int
     start_time: float
     ping_time: float
     cpu: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from coalition import wire
 from coalition.client import lists
 from coalition.client.http import Http
 from coalition.client.jobs import SomeJob, id_of
@@ -29,7 +30,7 @@ class WorkerCalls:
         affinity: str | None = None,
         sort: str = "name",
         page: int = PAGE,
-        **ranges: float,
+        **numbers: float,
     ) -> Iterator[Worker]:
         """Give the workers that have all of this, asked for ``page`` by page; see ``jobs``.
 
@@ -37,23 +38,24 @@ class WorkerCalls:
 
             silent = [worker["name"] for worker in farm.workers(state="TIMEOUT")]
         """
-        exact = {"name": name, "state": state, "affinity": affinity}
-        asked = lists.filters(exact, ranges)
+        exact = {"name": name, "state": state}
+        columns = wire.Worker.__struct_fields__
+        asked = lists.filters(exact, {"affinity": affinity}, numbers, columns)
         return lists.rows(self._http, "/api/workers", asked, page, sort, "name")
 
     def events(
         self,
         *,
         job: SomeJob | None = None,
-        worker: str | None = None,
+        worker: str | Iterable[str] | None = None,
         howlong: float | None = None,
         sort: str = "",
         page: int = PAGE,
-        **ranges: float,
+        **numbers: float,
     ) -> Iterator[Event]:
         """Give the runs of a job, of a worker, of the last ``howlong`` seconds; see ``jobs``."""
         exact = {"job": None if job is None else id_of(job), "worker": worker, "howlong": howlong}
-        asked = lists.filters(exact, ranges)
+        asked = lists.filters(exact, {}, numbers, wire.Event.__struct_fields__)
         return lists.rows(self._http, "/api/events", asked, page, sort)
 
     def editWorkers(self, edits: Mapping[str, WorkerChanges]) -> None:

@@ -108,7 +108,6 @@ def test_a_job_is_changed_and_run_again(farm: Connection) -> None:
     job.delete()
 
 
-@pytest.mark.xfail(reason="the lists of the server have no pages yet", strict=True)
 def test_lists_are_searched_and_read_page_by_page(farm: Connection) -> None:
     group = farm.addJobs(
         NewJob("Many", children=[NewJob(f"{n}", priority=n, user="a,b") for n in range(1, 12)])

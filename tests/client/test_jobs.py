@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from coalition import Connection, errors
+from coalition import Connection, errors, wire
 from coalition.client.jobs import Job, JobChanges
 from coalition.client.shapes import Event, Worker, WorkerChanges
-from coalition.store import schema
-from coalition.store.reading import WORKER_COLUMNS
-from coalition.wire import READ_ONLY_JOB_FIELDS, JobEdit, WorkerEdit
 from tests.scripted import LOST, Scripted, job, refused
 
 
@@ -83,13 +80,16 @@ def test_orders_to_a_job_are_sent_and_it_is_then_as_the_server_has_it(
 
 
 def test_every_field_of_the_server_has_its_type() -> None:
-    read = {column.name for column in schema.jobs.c} | READ_ONLY_JOB_FIELDS
-    assert set(Job.__annotations__) - {"_connection"} == read | {"dependencies"}
-    assert set(JobChanges.__annotations__) == set(JobEdit.__struct_fields__)
-    assert set(WorkerChanges.__annotations__) == set(WorkerEdit.__struct_fields__)
-    assert set(Event.__annotations__) == {column.name for column in schema.runs.c}
-    live = {"affinity", "ping_time", "cpu", "free_memory", "total_memory"}
-    assert set(Worker.__annotations__) == {column.name for column in WORKER_COLUMNS} | live
+    shapes = {
+        JobChanges: wire.JobEdit,
+        Worker: wire.Worker,
+        WorkerChanges: wire.WorkerEdit,
+        Event: wire.Event,
+    }
+    for ours, theirs in shapes.items():
+        assert set(ours.__annotations__) == set(theirs.__struct_fields__)
+    read = set(wire.JobWithDependencies.__struct_fields__)
+    assert set(Job.__annotations__) - {"_connection"} == read
 
 
 def test_no_field_of_a_job_hides_what_can_be_done_with_it() -> None:

@@ -40,21 +40,21 @@ def test_jobs_that_go_meanwhile_hide_no_others(server: Scripted, farm: Connectio
 def test_jobs_are_searched_by_the_server(server: Scripted, farm: Connection) -> None:
     server.lists["/api/jobs"] = []
     assert list(farm.jobs(user="bob", state=["ERROR", "WORKING"], parent=0, title="sea")) == []
-    assert list(farm.jobs(priority_min=5, start_time_max=1.5, id_min=3)) == []
+    assert list(farm.jobs(priority_min=5, start_time_max=1.5, id_min=3, is_group=0)) == []
     fixed = {"sort": ["id"], "limit": ["500"]}
     words = {"user": ["bob"], "state": ["ERROR,WORKING"], "parent": ["0"], "title": ["sea"]}
-    ranges = {"priority_min": ["5"], "start_time_max": ["1.5"]}
+    ranges = {"priority_min": ["5"], "start_time_max": ["1.5"], "is_group": ["0"]}
     assert asked(server) == [
         {**words, "id_min": ["1"], **fixed},
         {**ranges, "id_min": ["3"], **fixed},
     ]
 
 
-def test_a_value_with_a_comma_is_one_value(server: Scripted, farm: Connection) -> None:
+def test_a_value_may_have_a_comma_or_a_backslash(server: Scripted, farm: Connection) -> None:
     server.lists["/api/jobs"] = []
-    list(farm.jobs(user=["a,b", "c"]))
-    list(farm.jobs(user="a,b"))
-    assert [query["user"] for query in asked(server)] == [["a,b", "c"], ["a,b", "a,b"]]
+    list(farm.jobs(user=["a,b", "FARM\\c"], title="a,b"))
+    [query] = asked(server)
+    assert (query["user"], query["title"]) == (["a\\,b,FARM\\\\c"], ["a,b"])
 
 
 def test_none_of_no_values_is_nothing(server: Scripted, farm: Connection) -> None:
@@ -63,8 +63,9 @@ def test_none_of_no_values_is_nothing(server: Scripted, farm: Connection) -> Non
 
 
 def test_a_filter_that_does_not_exist_is_refused_at_once(farm: Connection) -> None:
-    with pytest.raises(TypeError, match="there is no filter 'usr'"):
-        farm.jobs(usr=1)
+    for name in ("usr", "usr_min", "priority_mix"):
+        with pytest.raises(TypeError, match=f"there is no filter '{name}'"):
+            farm.jobs(**{name: 1})  # type: ignore[arg-type]
 
 
 def test_another_order_is_paged_by_its_place_and_gives_no_job_twice(
