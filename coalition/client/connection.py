@@ -228,6 +228,8 @@ class Connection(WorkerCalls):
             "worker": worker,
         }
         contained = {"title": title, "command": command, "affinity": affinity}
+        # With a bound that all keep: without any condition the list is the top of the tree.
+        numbers.setdefault("id_min", 1)
         asked = lists.filters(exact, contained, numbers, wire.Job.__struct_fields__)
         found = lists.rows(self._http, "/api/jobs", asked, page, sort)
         return (Job(fields, self) for fields in found)

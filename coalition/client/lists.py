@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -69,8 +70,7 @@ def _by_id(http: Http, path: str, asked: Filters, page: int) -> Iterator[dict[st
 
     So what comes or goes meanwhile moves nothing else out of sight, and the list ends.
     """
-    # From the first page on: with a filter, the list of jobs is that of the whole tree.
-    first = int(asked.get("id_min", 1))
+    first = math.ceil(float(asked.get("id_min", 1)))
     while True:
         page_of = {**asked, "sort": "id", "limit": str(page), "id_min": str(first)}
         rows, total = _page(http, path, page_of)

@@ -115,7 +115,9 @@ def test_lists_are_searched_and_read_page_by_page(farm: Connection) -> None:
     ids = [int(id) for id in group.children]
     assert [job.id for job in farm.jobs(parent=group, page=4)] == ids
     assert [job.id for job in farm.getJob(group).children()] == ids
-    assert {group, *ids} <= {job.id for job in farm.jobs(page=4)}
+    everything = [job.id for job in farm.jobs(page=4)]
+    assert {group, *ids} <= set(everything)
+    assert [job.id for job in farm.jobs(sort="-id", page=4)] == everything[::-1]
     assert [job.id for job in farm.jobs(user="a,b", sort="-priority", page=4)] == ids[::-1]
     assert [job.id for job in farm.jobs(parent=group, priority_min=10)] == ids[9:]
     assert [worker["name"] for worker in farm.workers(page=1)] == ["node"]

@@ -40,7 +40,7 @@ def test_jobs_that_go_meanwhile_hide_no_others(server: Scripted, farm: Connectio
 def test_jobs_are_searched_by_the_server(server: Scripted, farm: Connection) -> None:
     server.lists["/api/jobs"] = []
     assert list(farm.jobs(user="bob", state=["ERROR", "WORKING"], parent=0, title="sea")) == []
-    assert list(farm.jobs(priority_min=5, start_time_max=1.5, id_min=3, is_group=0)) == []
+    assert list(farm.jobs(priority_min=5, start_time_max=1.5, id_min=2.5, is_group=0)) == []
     fixed = {"sort": ["id"], "limit": ["500"]}
     words = {"user": ["bob"], "state": ["ERROR,WORKING"], "parent": ["0"], "title": ["sea"]}
     ranges = {"priority_min": ["5"], "start_time_max": ["1.5"], "is_group": ["0"]}
@@ -88,7 +88,7 @@ def test_a_group_gives_its_children(server: Scripted, farm: Connection) -> None:
 def test_a_server_that_takes_no_notice_of_a_search_is_recognised(
     server: Scripted, farm: Connection
 ) -> None:
-    server.on("GET", "/api/jobs?user=bob&sort=id&limit=500&id_min=1", as_json([job(1), job(2)]))
+    server.on("GET", "/api/jobs?user=bob&id_min=1&sort=id&limit=500", as_json([job(1), job(2)]))
     with pytest.raises(errors.CoalitionError, match="too old to search"):
         list(farm.jobs(user="bob"))
 
