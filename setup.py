@@ -17,6 +17,7 @@ DEV = [
     "pytest>=8.0",
     "ruff>=0.6",
     "sphinx>=7.3",
+    "trustme>=1.1",
     "types-PyMySQL",
     "types-psutil",
     "types-requests",

@@ -62,6 +62,18 @@ class WrongMethod(Refused):
     code = "wrong_method"
 
 
+class Unauthorized(Refused):
+    """The server does not know who asks."""
+
+    code = "unauthorized"
+
+
+class Forbidden(Refused):
+    """Whoever asks may not do that."""
+
+    code = "forbidden"
+
+
 class Unknown(Refused):
     """The request names something that does not exist."""
 
@@ -162,3 +174,15 @@ class ServerUnreachable(CoalitionError):
     """The server does not answer."""
 
     code = "server_unreachable"
+
+
+class Unanswered(CoalitionError):
+    """The answer of the server was lost: nobody knows whether it has done what it was asked."""
+
+    code = "unanswered"
+
+
+class TimedOut(CoalitionError, TimeoutError):
+    """The jobs have not ended in time; they go on."""
+
+    code = "timed_out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 
 @dataclass
@@ -18,6 +20,8 @@ class Request:
     path: str
     body: Any
     headers: dict[str, str]
+    port: int
+    """Of the client; another connection has another one."""
 
 
 @dataclass
@@ -25,6 +29,10 @@ class Answer:
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+
+
+LOST = Answer(b"", 0)
+"""No answer: the connection is cut when the request has been read."""
 
 
 def as_json(value: object, status: int = 200) -> Answer:
@@ -56,6 +64,7 @@ class Scripted:
         self.requests: list[Request] = []
         self.answers: dict[tuple[str, str], list[Answer | Callable[[], Answer]]] = defaultdict(list)
         self.logs: dict[int, bytes] = {}
+        self.lists: dict[str, list[dict[str, Any]]] = {}
         self.asked = threading.Event()
 
     def on(self, method: str, path: str, *answers: object) -> None:
@@ -68,7 +77,8 @@ class Scripted:
         self.asked.set()
         waiting = self.answers[request.method, request.path]
         if not waiting:
-            return self.log(request)
+            path, _, query = request.path.partition("?")
+            return self.part(path, query) if query and path in self.lists else self.log(request)
         given = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         return given() if callable(given) else given
 
@@ -85,6 +95,22 @@ class Scripted:
         last = int(start) + len(part) - 1
         return Answer(part, 206, {"Content-Range": f"bytes {start}-{last}/{len(text)}"})
 
+    def part(self, path: str, query: str) -> Answer:
+        """Answer a page of a list, as the server does; of filters it knows those for equality."""
+        asked = dict(parse_qsl(query))
+        limit, offset = int(asked.pop("limit")), int(asked.pop("offset", 0))
+        sort, least = asked.pop("sort", "id"), int(asked.pop("id_min", 0))
+        rows = [
+            row
+            for row in sorted(self.lists[path], key=lambda row: row[sort.lstrip("-")])
+            if row.get("id", 0) >= least
+            and all(str(row[name]) in value.split(",") for name, value in asked.items())
+        ]
+        rows = rows[::-1] if sort.startswith("-") else rows
+        answer = as_json(rows[offset : offset + limit])
+        answer.headers["X-Total-Count"] = str(len(rows))
+        return answer
+
     def sent(self) -> list[tuple[str, str, Any]]:
         """What was asked so far: method, path, body."""
         return [(one.method, one.path, one.body) for one in self.requests]
@@ -98,7 +124,12 @@ class Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = json.loads(content) if content else None
-        answer = self.scripted.answer(Request(self.command, self.path, body, dict(self.headers)))
+        port = self.client_address[1]
+        request = Request(self.command, self.path, body, dict(self.headers), port)
+        answer = self.scripted.answer(request)
+        if answer is LOST:
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -113,11 +144,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def scripted_server() -> Iterator[Scripted]:
+def scripted_server(tls: ssl.SSLContext | None = None) -> Iterator[Scripted]:
     handler = type("BoundHandler", (Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    script = Scripted(f"http://127.0.0.1:{server.server_port}")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    script = Scripted(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}")
     handler.scripted = script  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

@@ -15,7 +15,7 @@ import pytest
 from coalition.cli import progressbar
 from coalition.cli.control import ACTIONS
 from coalition.client import Connection, Job
-from tests.scripted import Scripted, as_json, free_port, job, refused, scripted_server
+from tests.scripted import LOST, Scripted, as_json, free_port, job, refused, scripted_server
 
 CONTROL = Path(__file__).parent.parent / "control.py"
 
@@ -227,7 +227,8 @@ def test_log_follows_until_the_job_has_ended(server: Scripted) -> None:
 
 def test_wait_is_quiet_and_says_how_the_jobs_ended(server: Scripted) -> None:
     server.on("GET", "/api/jobs/3", job(3, state="FINISHED"))
-    server.on("GET", "/api/jobs/4", job(4, state="WORKING"), job(4, state="ERROR"))
+    server.on("GET", "/api/jobs/4", job(4, state="ERROR"))
+    server.lists["/api/jobs"] = [job(3, state="FINISHED"), job(4, state="WORKING")]
     assert printed(server.url, "wait", "3") == ""
     run = control(server.url, "wait", "3", "4")
     assert (run.returncode, run.stdout, run.stderr) == (1, "", "")
@@ -289,7 +290,16 @@ def test_wrong_use_is_explained_in_one_line(words: list[str], reason: str) -> No
 
 def test_a_server_that_is_away_has_an_exit_code_of_its_own() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert complaint(3, url, "list") == f"control.py: the server at {url} does not answer\n"
+    said = f"control.py: the server at {url} does not answer (Connection refused)\n"
+    assert complaint(3, url, "list") == said
+
+
+def test_a_submission_whose_answer_was_lost_has_an_exit_code_of_its_own(server: Scripted) -> None:
+    server.on("PUT", "/api/jobs", LOST)
+    assert "whether it has done what it was asked is unknown" in complaint(
+        4, server.url, "add", "-c", "a"
+    )
+    assert len(server.sent()) == 1
 
 
 def test_a_refusal_says_what_the_server_said(server: Scripted) -> None:

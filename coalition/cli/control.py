@@ -13,15 +13,16 @@ from typing import NoReturn
 
 import msgspec
 
+from coalition.address import server_url
 from coalition.cli import crew, tables
 from coalition.cli.progressbar import ProgressBar
 from coalition.client import Connection
 from coalition.core.states import ERROR
-from coalition.errors import CoalitionError, ConfigError, ServerUnreachable
-from coalition.http import server_url
+from coalition.errors import CoalitionError, ConfigError, ServerUnreachable, Unanswered
 
 USAGE = 2
 UNREACHABLE = 3
+UNANSWERED = 4
 REFUSED = 1
 INTERRUPTED = 130
 """What a shell gives for a program that Ctrl-C has ended."""
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(error, USAGE)
     except ServerUnreachable as error:
         return complain(error, UNREACHABLE)
+    except Unanswered as error:
+        return complain(error, UNANSWERED)
     except CoalitionError as error:
         return complain(error, REFUSED)
     return code
@@ -175,6 +178,7 @@ EXIT_CODES = """\
   1            the server refused; of wait: a job has ended in ERROR
   2            wrong use of control.py
   3            the server does not answer
+  4            its answer was lost: whether it has done what it was asked is unknown
   130          interrupted"""
 
 

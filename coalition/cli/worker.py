@@ -21,9 +21,9 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.python.failure import Failure
 
 import coalition
+from coalition.address import server_url
 from coalition.config import WorkerConfig, load_server, load_worker
 from coalition.errors import CoalitionError, ConfigError
-from coalition.http import server_url
 from coalition.worker.app import App
 from coalition.worker.command.command import Way
 from coalition.worker.process import boottime

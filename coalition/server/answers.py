@@ -74,6 +74,8 @@ STATUS: dict[type[errors.CoalitionError], int] = {
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
     errors.Gone: 410,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.UnknownJob: 404,
     errors.UnknownWorker: 404,
     errors.Unknown: 404,

@@ -2,25 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 import coalition
 from coalition import Connection, errors
-from coalition.http import server_url
-from tests.scripted import Answer, Scripted, as_json, free_port, job, refused, scripted_server
-
-
-@pytest.fixture
-def server() -> Iterator[Scripted]:
-    with scripted_server() as script:
-        yield script
-
-
-@pytest.fixture
-def farm(server: Scripted) -> Connection:
-    return Connection(server.url, sleep=lambda seconds: None)
+from coalition.address import server_url
+from tests.scripted import Scripted, job, refused
 
 
 @pytest.mark.parametrize(
@@ -135,12 +123,33 @@ def test_orders_are_sent_to_their_routes(server: Scripted, farm: Connection) -> 
     assert server.sent() == [*wanted, ("DELETE", "/api/jobs", [4])]
 
 
+def test_jobs_are_named_by_themselves_or_by_their_ids(server: Scripted, farm: Connection) -> None:
+    server.on("GET", "/api/jobs/12", job(12))
+    server.on("GET", "/api/jobs/12/children", [job(13)])
+    server.on("GET", "/api/jobs/12/dependencies", [])
+    server.on("POST", "/api/jobs/12/dependencies", 1)
+    server.on("PUT", "/api/jobs", 14)
+    server.on("DELETE", "/api/jobs", 1)
+    group = farm.getJob(12)
+    assert [child.id for child in farm.getJobChildren(group)] == [13]
+    assert farm.getJobDependencies(group) == []
+    farm.setJobDependencies(group, [group, 3])
+    farm.newJob(group, dependencies=[group])
+    for some in (group, [group], 12, "12"):
+        farm.deleteJobs(some)  # type: ignore[arg-type]
+    bodies = [body for _, _, body in server.sent()[3:]]
+    assert bodies[0] == [12, 3]
+    assert (bodies[1]["parent"], bodies[1]["dependencies"]) == (12, [12])
+    assert bodies[2:] == [[12]] * 4
+
+
 def test_workers_and_affinities_are_read_and_changed(server: Scripted, farm: Connection) -> None:
     server.on("GET", "/api/workers", [{"name": "w-1", "state": "WAITING"}])
     server.on("POST", "/api/workers", 1)
     server.on("GET", "/api/affinities", {"1": "LINUX"})
     server.on("POST", "/api/affinities", 1)
-    assert farm.getWorkers() == [{"name": "w-1", "state": "WAITING"}]
+    [worker] = farm.getWorkers()
+    assert (worker["name"], worker["state"]) == ("w-1", "WAITING")
     assert farm.getAffinities() == {"1": "LINUX"}
     farm.editWorkers({"w-1": {"active": False}})
     farm.setAffinities({"2": "GPU"})
@@ -157,9 +166,10 @@ def test_orders_to_workers_name_them(server: Scripted, farm: Connection) -> None
     for path, send in orders.items():
         server.on("POST", path, 1)
         send(("w-1", "w-2"))
+        send("w-1")
     server.on("DELETE", "/api/workers", 1)
     farm.deleteWorkers(["w-1"])
-    wanted = [("POST", path, ["w-1", "w-2"]) for path in orders]
+    wanted = [("POST", path, names) for path in orders for names in (["w-1", "w-2"], ["w-1"])]
     assert server.sent() == [*wanted, ("DELETE", "/api/workers", ["w-1"])]
 
 
@@ -226,90 +236,3 @@ def test_a_code_of_a_newer_server_is_a_refusal(server: Scripted, farm: Connectio
     server.on("GET", "/api/jobs/1", refused(400, "new_word", "No."))
     with pytest.raises(errors.Refused, match=r"^No\.$"):
         farm.getJob(1)
-
-
-@pytest.mark.parametrize("answer", [Answer(b"<html>", 404), Answer(b"<html>"), Answer(b"\xff")])
-def test_another_kind_of_server_is_recognised(
-    server: Scripted, farm: Connection, answer: Answer
-) -> None:
-    server.on("GET", "/api/jobs/1", answer)
-    with pytest.raises(errors.CoalitionError, match="not as a Coalition server does"):
-        farm.getJob(1)
-
-
-def test_a_server_that_is_not_there_is_unreachable() -> None:
-    with pytest.raises(errors.ServerUnreachable, match=r"127\.0\.0\.1:\d+ does not answer"):
-        Connection("127.0.0.1", free_port()).getJob(1)
-
-
-def test_a_proxy_of_the_environment_is_not_asked(
-    server: Scripted, farm: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    server.on("GET", "/api/jobs/1", job(1))
-    assert farm.getJob(1).id == 1
-
-
-def test_waiting_ends_when_all_have_ended(server: Scripted, farm: Connection) -> None:
-    server.on("GET", "/api/jobs/1", job(1, state="FINISHED"))
-    server.on("GET", "/api/jobs/2", job(2), job(2, state="WORKING"), job(2, state="ERROR"))
-    assert [one.state for one in farm.wait([2, 1])] == ["ERROR", "FINISHED"]
-    assert [path for _, path, _ in server.sent()].count("/api/jobs/1") == 1
-
-
-def test_waiting_outlives_a_restart_of_the_server(server: Scripted, farm: Connection) -> None:
-    away = refused(503, "unavailable", "Later.")
-    server.on("GET", "/api/jobs/1", job(1), away, away, job(1, state="FINISHED"))
-    assert [one.state for one in farm.wait([1])] == ["FINISHED"]
-
-
-def test_waiting_gives_up_when_the_server_stays_away(server: Scripted) -> None:
-    slept: list[float] = []
-    server.on("GET", "/api/jobs/1", job(1), refused(503, "unavailable", "Later."))
-    with pytest.raises(errors.Unavailable):
-        Connection(server.url, sleep=slept.append).wait([1])
-    assert sum(slept) == pytest.approx(60, abs=1)
-
-
-def test_a_log_comes_whole_and_what_is_not_utf8_is_replaced(
-    server: Scripted, farm: Connection
-) -> None:
-    server.logs[1] = "Zoé ".encode() * 500_000 + b"\xff\n"
-    assert "".join(farm.log(1)) == "Zoé " * 500_000 + "\ufffd\n"
-    server.logs[2] = b""
-    assert "".join(farm.log(2)) == ""
-
-
-def test_the_log_of_an_unknown_job_is_refused(server: Scripted, farm: Connection) -> None:
-    server.on("GET", "/api/jobs/9/log", refused(404, "unknown_job", "There is no job 9."))
-    with pytest.raises(errors.UnknownJob, match=r"There is no job 9\."):
-        list(farm.log(9))
-
-
-def test_a_followed_log_goes_on_until_the_job_has_ended(server: Scripted, farm: Connection) -> None:
-    def writes(text: bytes, state: str) -> Answer:
-        server.logs[1] = server.logs.get(1, b"") + text
-        return as_json(job(1, state=state))
-
-    server.on(
-        "GET", "/api/jobs/1",
-        lambda: writes(b"", "WAITING"),
-        lambda: writes(b"one \xc3", "WORKING"),
-        lambda: writes(b"\xa9", "WORKING"),
-        lambda: writes(b" end\n", "FINISHED"),
-    )  # fmt: skip
-    assert "".join(farm.log(1, follow=True)) == "one é end\n"
-
-
-def test_a_followed_log_starts_again_after_a_reset(server: Scripted, farm: Connection) -> None:
-    def holds(text: bytes, state: str) -> Answer:
-        server.logs[1] = text
-        return as_json(job(1, state=state))
-
-    server.on(
-        "GET", "/api/jobs/1",
-        lambda: holds(b"first run\n", "WORKING"),
-        lambda: holds(b"", "WAITING"),
-        lambda: holds(b"second run\n", "FINISHED"),
-    )  # fmt: skip
-    assert "".join(farm.log(1, follow=True)) == "first run\nsecond run\n"
