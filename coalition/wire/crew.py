@@ -22,6 +22,7 @@ class Worker(Struct):
     """A worker as it is: one slot of a node that runs one job at a time."""
 
     name: str
+    """Its name, which no other has."""
     node: str
     """The worker.py that it belongs to; empty for a worker of 4.0."""
     start_time: float
@@ -39,10 +40,13 @@ class Worker(Struct):
     current_event: int
     """Its run, -1: none."""
     active: Flag
+    """Whether it takes jobs."""
     host: str
     """The name of its computer; empty for a worker of 4.0, as is what follows."""
     os: str
+    """Its operating system."""
     cores: int
+    """How many processors there are."""
     memory: int
     """MB in all."""
     version: str
@@ -50,6 +54,7 @@ class Worker(Struct):
     draining: Flag
     """It finishes what it runs, takes nothing more and leaves."""
     affinity: str
+    """Lines of words that it offers, the first are preferred."""
     ping_time: float = 0.0
     """When it was last heard of."""
     cpu: str = "[0]"

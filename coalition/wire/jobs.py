@@ -171,7 +171,9 @@ class Created(Struct):
     """The ids of a group and of what was created in it."""
 
     id: int
+    """That of the group."""
     children: list[int | Created]
+    """Those of its children, in their order."""
 
 
 NewJobs = NewJob | list[NewJob]
@@ -196,7 +198,9 @@ class Event(Struct, gc=False):
     id: int
     """Its number, which only grows."""
     worker: str
+    """Who ran it."""
     job_id: int
+    """What it ran."""
     job_title: str
     """The title that the job had then."""
     state: Literal["WORKING", "FINISHED", "ERROR", "STOPPED", "LOST"]
@@ -213,30 +217,35 @@ class UserOfJobs(Struct):
     """A user who has jobs."""
 
     user: str
+    """The name, empty for jobs of nobody."""
 
 
 class StateOfJobs(Struct):
     """A state in which jobs are."""
 
     state: JobState
+    """As it is shown."""
 
 
 class WorkerOfJobs(Struct):
     """A worker that ran jobs; empty for those that never ran."""
 
     worker: str
+    """Its name."""
 
 
 class PriorityOfJobs(Struct):
     """A priority that jobs have."""
 
     priority: int
+    """A number."""
 
 
 class AffinityOfJobs(Struct):
     """An affinity that jobs have, as it is written."""
 
     affinity: str
+    """Its words."""
 
 
 READ_ONLY_JOB_FIELDS = frozenset(Job.__struct_fields__) - frozenset(NewJob.__struct_fields__)

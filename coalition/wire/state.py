@@ -16,6 +16,7 @@ class Health(Struct):
     """How the server is: the status is 200, or 503 if it is not well."""
 
     ok: bool
+    """Whether it is well."""
     reasons: list[str]
     """What is wrong, in words."""
     farm: Identity = ""
@@ -61,3 +62,4 @@ class ErrorAnswer(Struct):
     """What an answer with a status of 400 or more carries."""
 
     error: ErrorBody
+    """What went wrong."""

@@ -26,7 +26,8 @@ TEXT = "text/plain; charset=utf-8"
 INTRODUCTION = """\
 Requests and answers are JSON. An answer with a status below 400 means that the change is in the
 database; one of 400 or more means that nothing has changed. Times are seconds since 1970,
-durations and time limits seconds. What 4.0 answered at /api/webfrontend/ is there as well.
+durations and time limits seconds. A number or truth value may be sent as a text. What 4.0
+answered at /api/webfrontend/ is there as well.
 """
 
 TAGS = {
@@ -98,13 +99,13 @@ def _fields(query: type[msgspec.Struct] | None) -> Iterator[Any]:
 
 
 def _query(route: Route, schemas: Schemas) -> Iterator[dict[str, Any]]:
-    """Give the parameters that are none of a list's."""
+    """Give the parameters that are none of a list's; an empty one is as one that is missing."""
     if route.query is None:
         return
     texts = field_texts(route.query)
     for field in msgspec.structs.fields(route.query):
         text = texts.get(field.name, "")
-        schema = schemas.of(field.type)
+        schema = {"anyOf": [schemas.of(field.type), {"const": ""}], "default": field.default}
         yield {"name": field.name, "in": "query", "description": text, "schema": schema}
 
 

@@ -132,7 +132,7 @@ def _kind(schema: Json) -> str:
             name = unquote(place.removeprefix(PLACE))
             return f'<a href="#{name}">{name}</a>'
         case {"anyOf": list(kinds)}:
-            # The texts that are read as numbers are said once, in the introduction.
+            # That texts are read as numbers is said once, in the introduction.
             shown = (_kind(one) for one in kinds if not _is_lax(one, kinds))
             return " or ".join(dict.fromkeys(shown))
         case {"enum": list(words)}:
@@ -149,6 +149,8 @@ def _kind(schema: Json) -> str:
 
 
 def _is_lax(one: Json, kinds: list[Json]) -> bool:
+    if "const" in one:
+        return True
     numeric = {"integer", "number", "boolean"} & {str(kind.get("type")) for kind in kinds}
     return bool(numeric) and ("pattern" in one or "0" in one.get("enum", ()))
 
