@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
+from coalition.server import site  # noqa: F401 - which knows all modules of routes
 from coalition.server.reference.examples import EXAMPLES
 from coalition.server.routes import routes
 from tests.server.builders import Api
