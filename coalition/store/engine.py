@@ -89,6 +89,9 @@ class Store:
 
         Raises StoreError if it has another version or is not Coalition's.
         """
+        # Writing would already change how a file is written, and 4.0's is to stay as it is.
+        with self.reading() as connection:
+            versions.refuse_40(connection)
         with self.writing() as connection:
             if versions.is_unmade(connection):
                 versions.create(connection)

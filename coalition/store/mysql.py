@@ -137,11 +137,14 @@ class MySQL:
 
     def take_lock(self) -> MySQLLock:
         """Take the lock of this database, or raise StoreBusy."""
-        name = f"coalition.{self.name}"
-        if len(name) > LONGEST_LOCK_NAME:
-            name = hashlib.sha256(name.encode()).hexdigest()
         engine = self._engine(poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        return MySQLLock(engine, name, self.name)
+        return MySQLLock(engine, self.lock_name, self.name)
+
+    @property
+    def lock_name(self) -> str:
+        """The name of the lock of this database."""
+        name = f"coalition.{self.name}"
+        return name if len(name) <= LONGEST_LOCK_NAME else hashlib.sha256(name.encode()).hexdigest()
 
     @staticmethod
     def is_passing(error: BaseException | None) -> bool:

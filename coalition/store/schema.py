@@ -14,6 +14,8 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
+    Index,
     Integer,
     MetaData,
     SmallInteger,
@@ -211,3 +213,33 @@ farm = Table(
 """One row: the random text by which nodes tell this farm from others, at whatever address it is;
 and numbers of runs, "1,2": those whose logs may lack their last line, and those that began after
 their jobs' logs were cleared, which may still be there, should the server be killed."""
+
+
+def beside(prefix: str) -> MetaData:
+    """Describe the same tables under names that begin with `prefix`.
+
+    Keys and indexes are called as those of the real ones, which such a table can be renamed to.
+    """
+    made = MetaData()
+    for table in metadata.sorted_tables:
+        columns = [
+            Column(
+                column.name,
+                column.type,
+                primary_key=column.primary_key,
+                nullable=column.nullable,
+                autoincrement=column.autoincrement,
+                server_default=column.server_default,
+            )
+            for column in table.columns
+        ]
+        keys = [_key_beside(key, prefix) for key in table.foreign_key_constraints]
+        copy = Table(prefix + table.name, made, *columns, *keys, **table.kwargs)
+        for index in table.indexes:
+            Index(index.name, *[copy.c[column.name] for column in index.columns])
+    return made
+
+
+def _key_beside(key: ForeignKeyConstraint, prefix: str) -> ForeignKeyConstraint:
+    targets = [prefix + element.target_fullname for element in key.elements]
+    return ForeignKeyConstraint(key.column_keys, targets, key.name, ondelete=key.ondelete)

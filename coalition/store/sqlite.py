@@ -7,6 +7,7 @@ import functools
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,15 +146,16 @@ class SQLite:
 
     def copy_aside(self, suffix: str) -> Path:
         """Copy the whole database, what is still in the write-ahead log included."""
+        with closing(sqlite3.connect(self.path)) as source:
+            return self.copy_of(source, suffix)
+
+    def copy_of(self, source: sqlite3.Connection, suffix: str) -> Path:
+        """Copy what a connection sees to a file beside the database."""
         path = self.path.with_name(f"{self.path.name}.{suffix}.bak")
         if path.exists():
             raise StoreError(f"{path} exists already")
-        source, target = sqlite3.connect(self.path), sqlite3.connect(path)
-        try:
+        with closing(sqlite3.connect(path)) as target:
             source.backup(target)
-        finally:
-            target.close()
-            source.close()
         return path
 
     @staticmethod

@@ -12,19 +12,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, inspect, select, table
 
 from coalition.errors import StoreError
-from coalition.store.schema import counters, farm, metadata
+from coalition.store.schema import beside, counters, farm, metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 VERSION_TABLE = "alembic_version"
 
 
-def _config(connection: Connection | None = None) -> Config:
+def _config(connection: Connection | None = None, prefix: str = "") -> Config:
     config = Config()
     # A percent sign would be taken for the start of another option's name.
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    config.attributes["version_table"] = prefix + VERSION_TABLE
     return config
 
 
@@ -73,12 +74,31 @@ def check_known(connection: Connection) -> None:
         return
     if version is not None:
         raise StoreError(f"the database has version {version}, newer than this program")
-    if {"Migrations", "Jobs"} <= set(inspect(connection).get_table_names()):
-        raise StoreError(
-            "this is a database of Coalition 4.0, not of this program",
-            version="4.0",
-        )
+    refuse_40(connection)
     raise StoreError("the database holds tables that are not Coalition's")
+
+
+def is_40(connection: Connection) -> bool:
+    """Say whether the tables are those of Coalition 4.0.
+
+    Its version 1 has a table for its version. All tables of version 0 have names of ours, but its
+    jobs have columns that ours have not.
+    """
+    about = inspect(connection)
+    names = set(about.get_table_names())
+    if "Jobs" not in names or revision(connection) is not None:
+        return False
+    return "Migrations" in names or "h_affinity" in {
+        column["name"] for column in about.get_columns("Jobs")
+    }
+
+
+def refuse_40(connection: Connection) -> None:
+    """Raise StoreError if the tables are those of Coalition 4.0."""
+    if is_40(connection):
+        raise StoreError(
+            "this is a database of Coalition 4.0; run server.py --migrate", version="4.0"
+        )
 
 
 def highest_run(connection: Connection) -> int:
@@ -95,18 +115,29 @@ def identity(connection: Connection) -> str:
     return connection.scalar(select(farm.c.identity)) or ""
 
 
-def create(connection: Connection, highest_run: int = 0, known_as: str = "") -> None:
+def create(
+    connection: Connection,
+    highest_run: int = 0,
+    known_as: str = "",
+    *,
+    highest_job: int = 0,
+    prefix: str = "",
+) -> None:
     """Make all tables anew; those of ours that are there go first, with what they hold.
 
-    They are those of the farm with the identity `known_as`, of a new one without.
+    They are those of the farm with the identity `known_as`, of a new one without. With a `prefix`
+    they are made beside those that are there: see schema.beside().
     """
-    metadata.drop_all(connection)
-    metadata.create_all(connection)
-    values = {"jobs": 0, "runs": highest_run}
-    connection.execute(counters.insert(), [{"name": n, "value": v} for n, v in values.items()])
+    described = beside(prefix) if prefix else metadata
+    described.drop_all(connection)
+    described.create_all(connection)
+    values = {"jobs": highest_job, "runs": highest_run}
+    rows = [{"name": name, "value": value} for name, value in values.items()]
+    connection.execute(described.tables[prefix + counters.name].insert(), rows)
     # Chance that is no argument: nothing depends on which text it is, and a migration gets none.
-    connection.execute(farm.insert(), {"identity": known_as or uuid4().hex})
-    command.stamp(_config(connection), "head", purge=True)
+    identity = {"identity": known_as or uuid4().hex}
+    connection.execute(described.tables[prefix + farm.name].insert(), identity)
+    command.stamp(_config(connection, prefix), "head", purge=True)
 
 
 def upgrade(connection: Connection, target: str = "head") -> None:

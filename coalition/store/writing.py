@@ -103,7 +103,7 @@ def snapshot(changes: Changes, owed: Iterable[Run] = (), cleared: Collection[int
     _take_runs(batch, changes)
     _take_ended(batch, changes, owed)
     _take_fresh(batch, changes, cleared)
-    batch.workers = [_worker_row(worker) for worker in changes.workers.values()]
+    batch.workers = [worker_row(worker) for worker in changes.workers.values()]
     batch.worker_affinities = {name: worker.affinity for name, worker in changes.workers.items()}
     batch.deleted_workers = list(changes.deleted_workers)
     batch.affinities = dict(changes.affinities)
@@ -120,8 +120,8 @@ def _take_jobs(batch: Batch, changes: Changes) -> None:
     new, edited, gone = changes.new_jobs, changes.edited_jobs, changes.deleted_jobs
     if gone:
         new, edited = _without(new, gone), _without(edited, gone)
-    batch.new_jobs = [_job_row(job) for job in new.values()]
-    batch.edited_jobs = [_job_row(job) for id, job in edited.items() if id not in new]
+    batch.new_jobs = [job_row(job) for job in new.values()]
+    batch.edited_jobs = [job_row(job) for id, job in edited.items() if id not in new]
     batch.jobs = [
         _state_row(job)
         for id, job in changes.jobs.items()
@@ -204,7 +204,8 @@ def _state_row(job: Job) -> Row:
     )  # fmt: skip
 
 
-def _job_row(job: Job) -> Row:
+def job_row(job: Job) -> Row:
+    """Give the values of JOB_COLUMNS."""
     parent = job.parent
     assert parent is not None
     return (
@@ -226,7 +227,8 @@ def _begun_row(run: Run) -> Row:
     return (run.worker.name, run.start, run.state, run.duration, run.code, run.id)
 
 
-def _worker_row(worker: Worker) -> Row:
+def worker_row(worker: Worker) -> Row:
+    """Give the values of WORKER_COLUMNS."""
     run = worker.run
     return (
         worker.name, worker.node, worker.start_time, worker.ip, worker.state, worker.finished,
