@@ -12,6 +12,7 @@ import dataclasses
 import ipaddress
 import math
 import os
+import re
 import reprlib
 import socket
 import zlib
@@ -26,6 +27,8 @@ from coalition.errors import ConfigError
 
 FILE = "coalition.ini"
 """The file that is read when none is named; it stands in the data folder."""
+
+_COMMENT = re.compile(r"\s;")
 
 Value = TypeVar("Value")
 
@@ -300,10 +303,17 @@ def _take(
 
 
 def _parse(one: Setting, text: str) -> object:
-    """Return the value that `text` stands for; None where a number or switch is left empty."""
+    """Return the value that `text` stands for; None where a number or switch is left empty.
+
+    Behind a number, a switch or a choice there may be a comment, as in 4.0. In any other text a
+    semicolon may be meant, as in a command.
+    """
+    if one.kind == "str" and not one.rule.choices:
+        return text
+    plain = _COMMENT.split(text, 1)[0].strip()
     if one.kind == "str":
-        return text.lower() if one.rule.choices else text
-    return READERS[one.kind](text.strip()) if text.strip() else None
+        return plain.lower()
+    return READERS[one.kind](plain) if plain else None
 
 
 def _check(rule: Rule, value: object) -> None:

@@ -12,6 +12,11 @@ from coalition.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 
+OLD_FARM = ROOT / "tests" / "data" / "coalition40"
+
+ARTISTS = "(&(cn=artists)(member=uid=__login__,ou=people))"
+LEADS = "(&(cn=leads)(member=uid=__login__,ou=people))"
+
 FILE_OF_4_0 = r"""
 # Server configuration
 [server]
@@ -91,6 +96,53 @@ def test_a_worker_reads_its_own_section_of_that_file(tmp_path: Path) -> None:
     assert loaded.server_url == "http://farm:19211"
     assert loaded.cpus is None
     assert loaded.runcommand == "sudo -u __user__ -E -- sh -c 'cd __dir__; __cmd__'"
+
+
+def test_every_key_that_4_0_knew_is_read_by_the_server() -> None:
+    loaded = load_server({}, OLD_FARM / "coalition.ini", OLD_FARM, {})
+    assert loaded == ServerConfig(
+        datadir=OLD_FARM,
+        db_mysql_host="db.farm.lan",
+        db_mysql_user="farm",
+        db_mysql_password="50%off;really",
+        db_mysql_base="coalition",
+        port=19400,
+        timeout=10.0,
+        notifyafter=20,
+        decreasepriorityafter=5,
+        smtpport=25,
+        smtptls=False,
+        smtpsender="farm@farm.lan",
+        smtplogin="farm",
+        smtppasswd="100%sure",
+        ldaptemplatelogin="uid=__login__,ou=people,dc=farm,dc=lan",
+        ldapbase="dc=farm,dc=lan",
+        ldapunsafeapi=True,
+        ldaptemplatecreatejob=ARTISTS,
+        ldaptemplateviewjob="(&(cn=everybody)(room=50%25)(member=uid=__login__))",
+        ldaptemplateeditjob=ARTISTS,
+        ldaptemplatedeletejob=ARTISTS,
+        ldaptemplatecreatejobglobal=LEADS,
+        ldaptemplateviewjobglobal=LEADS,
+        ldaptemplateeditjobglobal=LEADS,
+        ldaptemplatedeletejobglobal=LEADS,
+        commandwhitelist="echo .*\ntrue\n@ann\nrender --quality=100% .*",
+    )
+
+
+def test_and_by_the_worker() -> None:
+    loaded = load_worker({}, OLD_FARM / "coalition.ini", OLD_FARM, {})
+    assert loaded == WorkerConfig(
+        datadir=OLD_FARM, server_url="http://127.0.0.1:19400", workers=2, name="sun"
+    )
+
+
+def test_what_stands_behind_a_number_or_a_word_of_a_few_is_a_comment(tmp_path: Path) -> None:
+    """As in 4.0; a semicolon in any other text is part of it."""
+    text = "[server]\nport=1 ; one\nverbose=1\t;two\ndb_type=mysql ; three\nsmtphost=a ; b\n"
+    loaded = server(tmp_path, text)
+    assert (loaded.port, loaded.verbose, loaded.db_type) == (1, True, "mysql")
+    assert loaded.smtphost == "a ; b"
 
 
 def test_a_file_saved_by_notepad_is_read(tmp_path: Path) -> None:

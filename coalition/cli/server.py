@@ -18,6 +18,7 @@ import coalition
 from coalition.config import ServerConfig, load_server
 from coalition.errors import CoalitionError, ConfigError
 from coalition.store import versions
+from coalition.store.coalition40 import takeover
 from coalition.store.engine import Store, open_store
 
 HERE = Path(__file__).resolve().parents[2]
@@ -136,12 +137,7 @@ def _keep(options: argparse.Namespace, config: ServerConfig, url: str) -> int:
         print("Nothing was done.")
         return 1
     if options.migrate:
-        known = _has_identity(store)
-        copy = store.migrate(time.time())
-        if copy is not None:
-            print(f"The database as it was is kept in {copy}.")
-        if not known:
-            print(f"{NAMED}.")
+        _migrate(store)
         print("The database is up to date.")
     else:
         store.reset()
@@ -149,6 +145,18 @@ def _keep(options: argparse.Namespace, config: ServerConfig, url: str) -> int:
             log.unlink()
         print("All data are deleted.")
     return 0
+
+
+def _migrate(store: Store) -> None:
+    if takeover.is_needed(store):
+        takeover.take_over(store, time.time(), print)
+        return
+    known = _has_identity(store)
+    copy = store.migrate(time.time())
+    if copy is not None:
+        print(f"The database as it was is kept in {copy}.")
+    if not known:
+        print(f"{NAMED}.")
 
 
 def _has_identity(store: Store) -> bool:

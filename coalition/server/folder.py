@@ -62,7 +62,9 @@ class Folder:
         strange = sorted(job_id for job_id in there if job_id >= next_job)
         if strange:
             self._set_aside(strange)
-        self.clear(id for id in there if id in jobs and not jobs[id].start_time)
+        # A group has no log of its own, but a job with a command may have become one in 4.0.
+        plain = [id for id in there if id in jobs and jobs[id].group is None]
+        self.clear(id for id in plain if not jobs[id].start_time)
         self.clear(job_id for run, job_id in fresh if self._is_before(job_id, run))
 
     def _is_before(self, job_id: int, run_id: int) -> bool:

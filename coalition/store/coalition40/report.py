@@ -70,6 +70,6 @@ class Report:
                 tell(f"... and {more} more: {kind}")
         tell(f"{'':20}{'before':>10}{'after':>10}{'dropped':>10}")
         for what, tally in self.tallies.items():
-            reasons = ", ".join(f"{number} {reason}" for reason, number in tally.dropped.items())
+            reasons = "; ".join(f"{reason}: {number}" for reason, number in tally.dropped.items())
             row = f"{what:20}{tally.before:10}{tally.after:10}{tally.dropped.total():10}"
             tell(f"{row}  {reasons}".rstrip())
