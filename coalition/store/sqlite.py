@@ -154,8 +154,12 @@ class SQLite:
         path = self.path.with_name(f"{self.path.name}.{suffix}.bak")
         if path.exists():
             raise StoreError(f"{path} exists already")
-        with closing(sqlite3.connect(path)) as target:
+        # One that is cut short is not to be taken for a whole one.
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        with closing(sqlite3.connect(part)) as target:
             source.backup(target)
+        part.rename(path)
         return path
 
     @staticmethod

@@ -286,6 +286,27 @@ def assert_untouched(url: str, before: dict[str, list[Any]]) -> None:
     assert {name: there[name] for name in there if not name.startswith(NEW)} == before
 
 
+def test_a_folder_without_room_for_a_new_file_leaves_the_old_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'coalition.db'}"
+    make_old(url)
+    before = dump(url)
+    (tmp_path / "coalition.db.new").mkdir()
+    with pytest.raises(StoreError, match="cannot be taken over"):
+        take_over(url)
+    assert dump(url) == before
+
+
+def test_the_new_file_may_be_used_by_those_who_could_use_the_old_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'coalition.db'}"
+    make_old(url)
+    (tmp_path / "coalition.db").chmod(0o640)
+    (tmp_path / "link.db").symlink_to("coalition.db")
+    take_over(f"sqlite:///{tmp_path / 'link.db'}")
+    assert (tmp_path / "link.db").is_symlink()
+    assert (tmp_path / "coalition.db").stat().st_mode & 0o777 == 0o640
+    assert len(dump(url)["Jobs"]) == 25
+
+
 # --- somebody else uses it -----------------------------------------------------------------------
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,27 @@ def take_over(database: SQLite, suffix: str) -> tuple[Report, Path]:
     Killed at any moment it leaves the old file or the new one whole, and perhaps a file that the
     next attempt removes.
     """
-    _refuse_while_open(database.path)
-    new = database.path.with_name(database.path.name + NEW)
-    for ending in BESIDE:
-        new.with_name(new.name + ending).unlink(missing_ok=True)
+    path = database.path.resolve()  # what a link points to, or the link would be replaced
+    new = path.with_name(path.name + NEW)
     try:
-        with OldFile.locked(database.path) as old:
+        _refuse_while_open(path)
+        _remove(new)
+        with OldFile.locked(path) as old:
             copy = database.copy_of(old.connection, suffix)
             old.read_bytes()
             report = _filled(old, database, new)
-    except sqlite3.Error as error:
-        raise StoreError(f"{database.path} cannot be read: {error}") from error
-    _put_in_place(new, database.path)
+        _put_in_place(new, path)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path} cannot be taken over: {error}") from error
+    finally:
+        with suppress(OSError):
+            _remove(new)
     return report, copy
+
+
+def _remove(new: Path) -> None:
+    for ending in BESIDE:
+        new.with_name(new.name + ending).unlink(missing_ok=True)
 
 
 def _refuse_while_open(path: Path) -> None:
@@ -57,15 +66,12 @@ def _refuse_while_open(path: Path) -> None:
     4.0's server locks it for moments only. Programs of other users cannot be looked into.
     """
     for process in psutil.process_iter() if LOOKS else ():
-        try:
-            is_open = process.pid != os.getpid() and _has_open(process, path)
-        except psutil.Error:
-            continue
-        if is_open:
-            raise StoreBusy(
-                f"process {process.pid} ({process.name()}) has {path} open; stop Coalition 4.0's "
-                "server first"
-            )
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and _has_open(process, path):
+                raise StoreBusy(
+                    f"process {process.pid} ({process.name()}) has {path} open; stop Coalition "
+                    "4.0's server first"
+                )
 
 
 def _has_open(process: psutil.Process, path: Path) -> bool:
@@ -85,6 +91,7 @@ def _filled(old: OldFile, database: SQLite, new: Path) -> Report:
 def _put_in_place(new: Path, path: Path) -> None:
     if any(new.with_name(new.name + ending).exists() for ending in BESIDE[1:]):
         raise StoreError(f"{new} is not whole; is another program using it?")
+    _give_to_owner(new, path)
     with new.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(new, path)
@@ -94,6 +101,14 @@ def _put_in_place(new: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _give_to_owner(new: Path, path: Path) -> None:
+    """Let those who may use the old file use the new one: root may migrate for another user."""
+    shutil.copymode(path, new)
+    if sys.platform != "win32":
+        with suppress(PermissionError):
+            os.chown(new, path.stat().st_uid, path.stat().st_gid)
 
 
 class OldFile:
