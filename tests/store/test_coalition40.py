@@ -341,3 +341,13 @@ def test_copies_of_an_earlier_migration_are_not_overwritten(mysql_url: str) -> N
     run(mysql_url, f"CREATE TABLE {OLD}Jobs (id INT);\n")
     with pytest.raises(StoreError, match=f"{OLD}Jobs is there from an earlier migration"):
         take_over(mysql_url)
+
+
+def test_a_database_without_a_version_but_with_lines_is_taken_over(old: str) -> None:
+    run(old, "DROP TABLE Migrations;\n")
+    take_over(old)
+    store = open_store(old)
+    with store.reading() as connection:
+        lines = reading.worker_lines(connection)
+    store.close()
+    assert lines == {"sun": ["#3,#63", "GPU,LINUX", ""], "moon": ["#4,TWICE"]}
