@@ -129,7 +129,7 @@ def test_texts_are_what_was_submitted_on_either_database(taken: Store) -> None:
         "%percent \\d",
     )  # fmt: skip
     assert fields(taken, 9, "command", "environment") == ("echo 1\necho 2", "A=1\nB=2")
-    assert events(taken, job=8)[0]["job_title"] == "C:\\temp\\new\tfolder"
+    assert events(taken, job_id=(8,))[0]["job_title"] == "C:\\temp\\new\tfolder"
     assert fields(taken, 26, "title") == ("été",)
 
 
