@@ -111,25 +111,13 @@ class Channel(HTTPChannel):
         elif self._stage is Stage.LINGER:
             self._throw_away(data)
             return
-        super().dataReceived(data)
-
-    def lineReceived(self, line: bytes) -> None:
-        """Take a line of the header; those behind one that was refused are not looked at."""
-        if self._stage is not Stage.LINGER:
-            super().lineReceived(line)
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Take a part of the body, or of the requests that wait behind this one."""
-        if self._stage is not Stage.LINGER:
-            super().rawDataReceived(data)
-
-    def headerReceived(self, line: bytes) -> bool:
-        """Take a header field; False: it was refused."""
-        if line[:15].lower() == b"content-length:" and len(line) > 15 + 20:
-            # Too long a number for Python to read it.
+        try:
+            super().dataReceived(data)
+        except ValueError:
+            if self._stage not in (Stage.IDLE, Stage.HEADER):
+                raise
+            # Python reads no number of thousands of digits.
             self.refuse(BadRequest("the Content-Length is no length", field="Content-Length"))
-            return False
-        return bool(super().headerReceived(line))
 
     def allHeadersReceived(self) -> None:
         """Judge the header, before anything of the body is taken."""
@@ -156,8 +144,8 @@ class Channel(HTTPChannel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Say whether another request may follow; Connection is a list with commas."""
-        named = request.requestHeaders.getRawHeaders(b"Connection", ())
-        words = {word.strip().lower() for field in named for word in field.split(b",")}
+        named = request.requestHeaders.getRawHeaders(b"Connection")
+        words = b",".join(named).lower().replace(b" ", b"").split(b",") if named else ()
         if version == b"HTTP/1.1" and b"close" not in words:
             return True
         request.responseHeaders.setRawHeaders(b"connection", [b"close"])
@@ -209,7 +197,8 @@ class Channel(HTTPChannel):
         if self._stage in (Stage.LINGER, Stage.CLOSING):
             return
         self._enter(Stage.LINGER)
-        self.setRawMode()
+        # The lines behind the one that was refused are not looked at.
+        self.lineReceived = self.rawDataReceived = _pass_over  # type: ignore[method-assign]
         with_body = getattr(self, "_command", b"") != b"HEAD"
         self.transport.write(_bytes(answers.of_error(error), with_body))
         # What was paused while answers waited has to be read to its end, too.
@@ -288,6 +277,10 @@ class Channel(HTTPChannel):
     @property
     def _site(self) -> Any:
         return self.site  # type: ignore[attr-defined]
+
+
+def _pass_over(data: bytes) -> None:
+    pass
 
 
 def _bytes(answer: answers.Answer, with_body: bool) -> bytes:

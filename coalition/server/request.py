@@ -66,8 +66,8 @@ class LimitedRequest(Request):
         """Give a header field; as a text it is Latin-1, which any bytes are."""
         if isinstance(key, bytes):
             return super().getHeader(key)
-        value = super().getHeader(key.encode())
-        return value if value is None else value.decode("latin-1")
+        fields = self.requestHeaders.getRawHeaders(key.encode())
+        return fields[-1].decode("latin-1") if fields else None
 
     # --- the answer -------------------------------------------------------------------------
 
@@ -77,9 +77,11 @@ class LimitedRequest(Request):
         To be called before the first write, once the headers are set. `size` is how many bytes will
         come, None if nobody knows; the length of what is sent is not known then, either.
         """
+        if size is not None and size < LEAST:
+            return
         headers = self.responseHeaders
         (kind,) = headers.getRawHeaders(b"content-type", (b"",))
-        if (size is not None and size < LEAST) or KINDS.match(kind) is None:
+        if KINDS.match(kind) is None:
             return
         headers.addRawHeader(b"vary", b"accept-encoding")
         if self.clientproto == b"HTTP/1.0" or not takes_gzip(self.getHeader("accept-encoding")):
