@@ -31,6 +31,7 @@ DEPTH = 200
 
 _new_job = msgspec.json.Decoder(NewJob, strict=False)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -45,12 +46,15 @@ class Wanted:
 
     def read(self, body: bytes) -> Iterator[None]:
         """Read a body, yielding after each job. Raises BadRequest with the path of the fault."""
-        yield from strict.check_keys(body)
         if body.lstrip()[:1] == b"[":
             self.shape = []
-            yield from self._read_list(_decode(_raw_list, body, "$"), -1, self.shape, "$", 0)
+            items = _decode(_raw_list, body, "$")
+            yield from strict.check_keys(body)
+            yield from self._read_list(items, -1, self.shape, "$", 0)
         else:
             self.shape = [None]
+            _decode(_raw, body, "$")
+            yield from strict.check_keys(body)
             yield from self._read_one(body, -1, self.shape, 0, "$", 0)
             self.shape = self.shape[0]
 

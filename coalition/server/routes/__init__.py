@@ -121,13 +121,14 @@ class Route:
         return await self.handler(call, **given)
 
     def _read_body(self, body: bytes) -> Any:
+        try:
+            decoded = self._decoder.decode(body or b"{}")
+        except strict.FAULTS as error:
+            raise strict.fault(error, body) from None
         if self.path != NODE_PATH:  # a node says no key twice, and says much
             for _ in strict.check_keys(body):
                 pass  # a body that is no submission is short enough to be read in one turn
-        try:
-            return self._decoder.decode(body or b"{}")
-        except strict.FAULTS as error:
-            raise strict.fault(error, body) from None
+        return decoded
 
     def _read_query(self, kind: type[msgspec.Struct], args: dict[str, str]) -> msgspec.Struct:
         """Read the parameters that are none of a list's; an empty one is as one that is missing."""
