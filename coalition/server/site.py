@@ -256,26 +256,33 @@ class Page(File):
 
     def render(self, request: Any) -> int:
         """Give a file: all of it, for they are small, and as any other answer is given."""
-        path, method = _path(request.uri), request.method.decode("ascii", "replace")
-        try:
-            if method not in ("GET", "HEAD"):
-                raise errors.WrongMethod(
-                    f"{path} takes GET, not {method}", path=path, takes=["GET"]
-                )
-            self.restat(reraise=False)
-            data = self.getContent() if self.isfile() else None
-            if data is None:
-                return int(self.childNotFound.render(request))
-            if request.setLastModified(self.getModificationTime()) is not CACHED:
-                kind, _ = getTypeAndEncoding(
-                    self.basename(), self.contentTypes, self.contentEncodings, self.defaultType
-                )
-                _send(request, answers.Answer(data, content_type=kind))
-                return NOT_DONE_YET
+        if request.method not in (b"GET", b"HEAD"):
+            _send(request, answers.of_error(_wrong_method(request)))
+            return NOT_DONE_YET
+        data = self._read()
+        if data is None:
+            return int(self.childNotFound.render(request))
+        if request.setLastModified(self.getModificationTime()) is CACHED:
             request.finish()
-        except errors.WrongMethod as error:
-            _send(request, answers.of_error(error))
+            return NOT_DONE_YET
+        kind, _ = getTypeAndEncoding(
+            self.basename(), self.contentTypes, self.contentEncodings, self.defaultType
+        )
+        _send(request, answers.Answer(data, content_type=kind))
         return NOT_DONE_YET
+
+    def _read(self) -> bytes | None:
+        self.restat(reraise=False)
+        try:
+            return self.getContent() if self.isfile() else None
+        except OSError as error:
+            log.error("a file of the page cannot be read: %s", error)
+            return None
+
+
+def _wrong_method(request: Any) -> errors.WrongMethod:
+    path, method = _path(request.uri), request.method.decode("ascii", "replace")
+    return errors.WrongMethod(f"{path} takes GET, not {method}", path=path, takes=["GET"])
 
 
 class CoalitionSite(Site):
