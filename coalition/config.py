@@ -82,7 +82,7 @@ class ServerConfig:
         choices=("normal", "aws", "gcloud", "qarnot_api"),
     )
     timeout: float = setting(60.0, "Seconds of silence after which a worker is lost", 0.1)
-    maxbody: int = setting(256 * 1024 * 1024, "Largest request body, in bytes", 1)
+    maxbody: int = setting(64 * 1024 * 1024, "Largest submission (PUT /api/jobs), in bytes", 1)
     maxlogsize: int = setting(
         wire.MAXLOG,
         "Bytes of a run's log that are kept as they are; of more, the middle is left out",

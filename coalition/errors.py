@@ -44,6 +44,24 @@ class TooLarge(Refused):
     code = "too_large"
 
 
+class TargetTooLong(Refused):
+    """The address is longer than the server takes."""
+
+    code = "target_too_long"
+
+
+class HeaderTooLarge(Refused):
+    """The header is larger than the server takes."""
+
+    code = "header_too_large"
+
+
+class TooSlow(Refused):
+    """The request comes too slowly."""
+
+    code = "too_slow"
+
+
 class UnknownRoute(Refused):
     """There is no such address on this server."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -70,7 +70,10 @@ class Events(Answer):
 
 
 STATUS: dict[type[errors.CoalitionError], int] = {
+    errors.TooSlow: 408,
     errors.TooLarge: 413,
+    errors.TargetTooLong: 414,
+    errors.HeaderTooLarge: 431,
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
     errors.Gone: 410,
@@ -122,11 +125,19 @@ def status_of(error: type[errors.CoalitionError]) -> int:
 
 def of_error(error: BaseException) -> Answer:
     """Give an error; what is not ours says nothing of itself."""
+    headers: dict[str, str] = {}
     if isinstance(error, errors.CoalitionError):
         status = status_of(type(error))
         detail: dict[str, Any] = error.detail
         body = wire.ErrorBody(error.code, str(error), detail)
+        if isinstance(error, errors.WrongMethod):
+            headers["allow"] = _allowed(detail.get("takes", ()))
     else:
         status = 500
         body = wire.ErrorBody("internal", "the server made an error; its log says which")
-    return Answer(msgspec.json.encode(wire.ErrorAnswer(body)), status)
+    return Answer(msgspec.json.encode(wire.ErrorAnswer(body)), status, headers=headers)
+
+
+def _allowed(methods: Collection[str]) -> str:
+    """Give the Allow header that a 405 must have; what takes GET takes HEAD."""
+    return ", ".join(sorted({*methods, *(("HEAD",) if "GET" in methods else ())}))

@@ -71,7 +71,7 @@ class App:
         self.service = Service(
             clock, farm, self.journal, logs, nodes, self._read, stream, metrics, version
         )
-        self._site = make_site(self.service, public, config.maxbody)
+        self._site = make_site(self.service, public, config.maxbody, reactor)
         self._ports: list[Any] = []
 
     def _load(self, farm: Farm) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from coalition.errors import BadRequest
 from coalition.server.joblog import check_patterns
 from coalition.server.submitting import (
+    check_priority,
     environment_text,
     is_id,
     no_dependency,
@@ -43,6 +44,8 @@ def _job_edit(edit: JobEdit) -> dict[str, Any]:
         for name in edit.__struct_fields__
         if (value := getattr(edit, name)) is not msgspec.UNSET
     }
+    if "priority" in fields:
+        check_priority(fields["priority"], "$[...].priority")
     if "localprogress" in fields:
         fields["progress_pattern"] = fields.pop("localprogress")
     check_patterns(fields.get("progress_pattern", ""), fields.get("globalprogress", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -11,16 +12,20 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 from twisted.internet.defer import ensureDeferred
 from twisted.python.failure import Failure
+from twisted.web.http import CACHED
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
-from twisted.web.static import File, NoRangeStaticProducer
+from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.static import File, NoRangeStaticProducer, getTypeAndEncoding
 
 from coalition import errors
 from coalition.server import answers
+from coalition.server.channel import LOOK, Channel
 from coalition.server.logfile import open_log
+from coalition.server.request import LimitedRequest
 from coalition.server.routes import Call, documents, find, jobs, protocols, state, workers
 from coalition.server.service import Service
 from coalition.server.stream import Stream
+from coalition.server.target import limits
 
 log = logging.getLogger(__name__)
 
@@ -33,39 +38,6 @@ PREFIXES = frozenset({b"api", b"health", b"json", b"metrics", b"workers", b"xmlr
 
 PAGE_OF_40 = ("api", "webfrontend")
 """How paths begin that 4.0's page asked for; they mean the same without the second segment."""
-
-
-class LimitedRequest(Request):
-    """A request whose body may not be larger than the server's limit."""
-
-    _refused = False
-
-    def gotLength(self, length: int | None) -> None:
-        """Know the length of the body, before it comes."""
-        self._refused = (length or 0) > self.limit
-        super().gotLength(0 if self._refused else length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Take a part of the body; what is too much is thrown away."""
-        if not self._refused:
-            assert self.content is not None
-            self._refused = self.content.tell() + len(data) > self.limit
-        if not self._refused:
-            super().handleContentChunk(data)
-
-    def parseCookies(self) -> None:
-        """Nobody asks for cookies."""
-
-    @property
-    def limit(self) -> int:
-        """Give the largest body, in bytes."""
-        # `self.site` is not yet known while the body comes.
-        return cast(CoalitionSite, self.channel.site).maxbody  # type: ignore[attr-defined]
-
-    @property
-    def refused(self) -> bool:
-        """Say whether the body was too large."""
-        return self._refused
 
 
 class Calls(Resource):
@@ -101,9 +73,6 @@ class Calls(Resource):
 
 
 async def _answer(call: Call, request: LimitedRequest) -> answers.Answer:
-    if request.refused:
-        limit = request.limit
-        raise errors.TooLarge(f"the body is larger than {limit} bytes", limit=limit)
     route, call.id = find(call.method, _segments(request.uri))
     content = request.content
     call.body = content.read() if content is not None else b""
@@ -147,18 +116,28 @@ def _send(request: LimitedRequest, answer: answers.Answer) -> None:
     headers.setRawHeaders(b"content-type", [answer.content_type.encode()])
     for name, value in answer.headers.items():
         headers.setRawHeaders(name.encode(), [value.encode()])
-    if request.refused:
-        headers.setRawHeaders(b"connection", [b"close"])
     if isinstance(answer, answers.Events) and request.method != b"HEAD":
         EventConnection(request, answer.stream).begin(answer.last)
         return
+    size = answer.file[2] if answer.file is not None else len(answer.body)
     if not answer.as_json:  # else nobody knows it before the end, and it comes in chunks
-        size = answer.file[2] if answer.file is not None else len(answer.body)
         headers.setRawHeaders(b"content-length", [b"%d" % size])
-    if answer.file is None or request.method == b"HEAD":
-        request.write(b"" if request.method == b"HEAD" else answer.body)
+    if answer.file is None or answer.as_json:  # the bytes of a range are those of the file
+        request.compress(size)
+    if request.method == b"HEAD":
+        request.write(b"")
         request.finish()
-        return
+    elif answer.file is not None:
+        _send_file(request, answer)
+    elif size > FilePart.bufferSize:
+        FilePart(request, BytesIO(answer.body), size).start()
+    else:
+        request.write(answer.body)
+        request.finish()
+
+
+def _send_file(request: LimitedRequest, answer: answers.Answer) -> None:
+    assert answer.file is not None
     path, offset, size = answer.file
     file = open_log(path)  # the producer closes it
     file.seek(offset)
@@ -275,21 +254,72 @@ class Page(File):
         """Refuse to list a folder."""
         return self.childNotFound
 
+    def render(self, request: Any) -> int:
+        """Give a file: all of it, for they are small, and as any other answer is given."""
+        if request.method not in (b"GET", b"HEAD"):
+            _send(request, answers.of_error(_wrong_method(request)))
+            return NOT_DONE_YET
+        data = self._read()
+        if data is None:
+            return int(self.childNotFound.render(request))
+        if request.setLastModified(self.getModificationTime()) is CACHED:
+            request.finish()
+            return NOT_DONE_YET
+        kind, _ = getTypeAndEncoding(
+            self.basename(), self.contentTypes, self.contentEncodings, self.defaultType
+        )
+        _send(request, answers.Answer(data, content_type=kind))
+        return NOT_DONE_YET
+
+    def _read(self) -> bytes | None:
+        self.restat(reraise=False)
+        try:
+            return self.getContent() if self.isfile() else None
+        except OSError as error:
+            log.error("a file of the page cannot be read: %s", error)
+            return None
+
+
+def _wrong_method(request: Any) -> errors.WrongMethod:
+    path, method = _path(request.uri), request.method.decode("ascii", "replace")
+    return errors.WrongMethod(f"{path} takes GET, not {method}", path=path, takes=["GET"])
+
 
 class CoalitionSite(Site):
     """The calls, and the files of the web page for all other paths."""
 
+    protocol: Any = Channel
     requestFactory = LimitedRequest
     displayTracebacks = False
 
-    def __init__(self, service: Service, public: Path, maxbody: int) -> None:
+    def __init__(self, service: Service, public: Path, maxbody: int, reactor: Any) -> None:
         """Serve a service and a folder."""
-        self.maxbody = maxbody
+        self.limits = limits(maxbody)
+        self.channels: set[Channel] = set()
+        self._clock = reactor
+        self._looking: Any = None
         self._calls = Calls(service)
         page = Page(str(public))
         page.indexNames = ["index.html"]
-        # Calls read forms themselves, for a tenth of what it costs there.
-        super().__init__(page, parsePOSTFormSubmission=False)
+        # Calls read forms themselves, for a tenth of what it costs there. The channels have one
+        # time for all that may take long.
+        super().__init__(page, parsePOSTFormSubmission=False, timeout=None, reactor=reactor)
+
+    def startFactory(self) -> None:
+        """Begin to look at the connections."""
+        super().startFactory()
+        self._looking = self._clock.callLater(LOOK, self._look)
+
+    def stopFactory(self) -> None:
+        """Look no more."""
+        self._looking.cancel()
+        super().stopFactory()
+
+    def _look(self) -> None:
+        self._looking = self._clock.callLater(LOOK, self._look)
+        now = self._clock.seconds()
+        for channel in list(self.channels):
+            channel.look(now)
 
     def getResourceFor(self, request: Any) -> Any:
         """Choose who answers."""
@@ -301,6 +331,6 @@ class CoalitionSite(Site):
         """Keep no access log: thousands of lines a second say nothing."""
 
 
-def make_site(service: Service, public: Path, maxbody: int) -> Site:
+def make_site(service: Service, public: Path, maxbody: int, reactor: Any) -> Site:
     """Make what listens to HTTP."""
-    return CoalitionSite(service, public, maxbody)
+    return CoalitionSite(service, public, maxbody, reactor)

@@ -14,16 +14,24 @@ from coalition.core.affinity import parse_words
 from coalition.core.model import Job
 from coalition.core.submission import Submission
 from coalition.errors import BadRequest, UnknownDependency
+from coalition.server import strict
 from coalition.server.joblog import check_patterns
 from coalition.wire import LONGEST_TEXT, READ_ONLY_JOB_FIELDS, Environment, NewJob
 
 LONGEST_ID = 18
 """Digits of an id: more than there can be, and less than a database takes."""
 
+LONGEST_PRIORITY = 100
+"""Digits of a priority. The order needs no limit, but each look at a job writes them all."""
+
+LARGEST_PRIORITY = 10**LONGEST_PRIORITY
+
 DEPTH = 200
 """Levels of `children` in one request; deeper trees are made by several."""
 
 _new_job = msgspec.json.Decoder(NewJob, strict=False)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -40,9 +48,13 @@ class Wanted:
         """Read a body, yielding after each job. Raises BadRequest with the path of the fault."""
         if body.lstrip()[:1] == b"[":
             self.shape = []
-            yield from self._read_list(_decode(_raw_list, body, "$"), -1, self.shape, "$", 0)
+            items = _decode(_raw_list, body, "$")
+            yield from strict.check_keys(body)
+            yield from self._read_list(items, -1, self.shape, "$", 0)
         else:
             self.shape = [None]
+            _decode(_raw, body, "$")
+            yield from strict.check_keys(body)
             yield from self._read_one(body, -1, self.shape, 0, "$", 0)
             self.shape = self.shape[0]
 
@@ -133,26 +145,38 @@ class Wanted:
 def _decode(decoder: Any, raw: bytes | msgspec.Raw, path: str) -> Any:
     try:
         return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error).replace("`$", f"`{path}"), path=path) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
+    except strict.FAULTS as error:
+        raise strict.fault(error, bytes(raw), path) from None
 
 
 def _decode_job(raw: bytes | msgspec.Raw, path: str) -> NewJob:
     try:
         spec: NewJob = _new_job.decode(raw)
-    except msgspec.DecodeError:
-        # The fields of an answer may be sent back; only then is the slower way needed.
-        plain = _decode(msgspec.json.Decoder(dict[str, Any]), raw, path)
-        kept = {name: plain[name] for name in plain if name not in READ_ONLY_JOB_FIELDS}
-        spec = _decode(_new_job, msgspec.json.encode(kept), path)
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
+    except strict.FAULTS as error:
+        spec = _decode_answer(raw, path, strict.fault(error, bytes(raw), path))
+    check_priority(spec.priority, f"{path}.priority")
     check_patterns(spec.progress_pattern or spec.localprogress or "", spec.globalprogress or "")
     return spec
+
+
+def _decode_answer(raw: bytes | msgspec.Raw, path: str, fault: BadRequest) -> NewJob:
+    """Read a job with fields of an answer, which may be sent back; without them, raise `fault`."""
+    try:
+        fields = _fields.decode(raw)
+    except strict.FAULTS:
+        raise fault from None
+    kept = {name: fields[name] for name in fields if name not in READ_ONLY_JOB_FIELDS}
+    if len(kept) == len(fields):
+        raise fault
+    spec: NewJob = _decode(_new_job, msgspec.json.encode(kept), path)
+    return spec
+
+
+def check_priority(priority: int, path: str) -> None:
+    """See that a priority is one that can be written down. Raises BadRequest."""
+    if not -LARGEST_PRIORITY < priority < LARGEST_PRIORITY:
+        text = f"priority has more than {LONGEST_PRIORITY} digits - at `{path}`"
+        raise BadRequest(text, field="priority")
 
 
 def _make_job(id: int, spec: NewJob) -> Job:

@@ -21,10 +21,12 @@ import msgspec
 
 from coalition import errors
 from coalition.errors import BadRequest, CoalitionError, UnknownRoute, WrongMethod
+from coalition.server import strict
 from coalition.server.auth import NOBODY, Who
 from coalition.server.lists import Columns
 from coalition.server.service import Service
 from coalition.server.submitting import is_id
+from coalition.wire import NODE_PATH
 
 Kinds = tuple[type[CoalitionError], ...]
 
@@ -111,12 +113,22 @@ class Route:
         """Check what was sent, and carry it out."""
         given: dict[str, Any] = {}
         if "body" in self._parameters:
-            given["body"] = _decoded(self._decoder, call.body)
+            given["body"] = self._read_body(call.body)
         if self.query is not None:
             given["query"] = self._read_query(self.query, call.args)
         if self.columns is not None:
             given["asked"] = self.columns.read(self._list_parameters(call.query))
         return await self.handler(call, **given)
+
+    def _read_body(self, body: bytes) -> Any:
+        try:
+            decoded = self._decoder.decode(body or b"{}")
+        except strict.FAULTS as error:
+            raise strict.fault(error, body) from None
+        if self.path != NODE_PATH:  # a node says no key twice, and says much
+            for _ in strict.check_keys(body):
+                pass  # a body that is no submission is short enough to be read in one turn
+        return decoded
 
     def _read_query(self, kind: type[msgspec.Struct], args: dict[str, str]) -> msgspec.Struct:
         """Read the parameters that are none of a list's; an empty one is as one that is missing."""
@@ -125,30 +137,13 @@ class Route:
         try:
             return msgspec.convert(given, kind, strict=False)
         except msgspec.ValidationError as error:
-            raise malformed(error) from None
+            raise strict.malformed(error) from None
 
     def _list_parameters(self, query: str) -> Iterator[tuple[str, str]]:
         own = () if self.query is None else self.query.__struct_fields__
         for name, text in parse_qsl(query, keep_blank_values=True):
             if name not in own:
                 yield name, text
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    try:
-        return decoder.decode(body or b"{}")
-    except msgspec.ValidationError as error:
-        raise malformed(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
-
-
-def malformed(error: msgspec.ValidationError) -> BadRequest:
-    """Make the error for a value of the wrong type; msgspec's message ends with its path."""
-    place = re.search(r" - at `(?:key in )?\$\.?([^`]*)`$", str(error))
-    return BadRequest(str(error), **{"field": place[1]} if place and place[1] else {})
 
 
 _routes: dict[tuple[str, ...], dict[str, Route]] = {}
