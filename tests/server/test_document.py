@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
+from coalition.cli import programs
 from coalition.server import site  # noqa: F401 - which knows all modules of routes
 from coalition.server.reference.examples import EXAMPLES
 from coalition.server.routes import routes
@@ -89,12 +89,11 @@ def test_the_page_shows_every_route_and_type_and_needs_nothing_from_elsewhere(
 
 
 def test_schemathesis_finds_no_fault_and_no_undocumented_answer(
-    server: Api, tmp_path: Path
+    free_port: int, tmp_path: Path
 ) -> None:
     """All phases over the whole document; the stream, which never ends, has tests of its own."""
     (tmp_path / "schemathesis.toml").write_text(REFUSALS)
     arguments = [
-        f"{server.url}/api/openapi.json",
         *("--phases", "examples,coverage,fuzzing,stateful"),
         *("--checks", CHECKS),
         *("--max-examples", "4"),
@@ -105,15 +104,18 @@ def test_schemathesis_finds_no_fault_and_no_undocumented_answer(
         "--generation-deterministic",
         "--continue-on-failure",
     ]
-    ran = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", "run", *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    with programs.server(tmp_path, free_port):
+        url = f"http://127.0.0.1:{free_port}/api/openapi.json"
+        ran = subprocess.run(
+            [sys.executable, "-m", "schemathesis.cli", "run", url, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert (
+            Api(f"http://127.0.0.1:{free_port}", tmp_path).ask("GET", "/health").status_code == 200
+        )
     assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
         assert f"✅ {phase}" in ran.stdout, ran.stdout[-5000:]
-    assert server.ask("GET", "/health").status_code == 200
-    server.delete("jobs", [job["id"] for job in json.loads(server.ask("GET", "/api/jobs").text)])

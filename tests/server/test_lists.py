@@ -126,10 +126,16 @@ def test_workers_and_runs_are_filtered_sorted_and_paged(api: Api) -> None:
     for name in ("sun", "moon"):
         api.worker("pickjob", name, load="[7]")
     api.worker("endjob", "moon", jobId=jobs[1], errorCode=3)
+    ours = f"job_id_min={jobs[0]}"
 
     assert [one["name"] for one in api.get("workers?sort=-name")] == ["sun", "moon"]
     assert [one["name"] for one in api.get("workers?state=WORKING")] == ["sun"]
     assert [one["name"] for one in api.get("workers?ping_time_min=1&limit=1&offset=1")] == ["sun"]
-    assert [one["worker"] for one in api.get("events?state=ERROR&code=3")] == ["moon"]
-    assert [one["worker"] for one in api.get("events?worker=sun,moon&sort=-id")] == ["moon", "sun"]
-    assert [one["worker"] for one in api.get("events?job_title=T0&job=-1&worker=")] == ["sun"]
+    assert [one["worker"] for one in api.get(f"events?{ours}&state=ERROR&code=3")] == ["moon"]
+    assert [one["worker"] for one in api.get(f"events?{ours}&worker=sun,moon&sort=-id")] == [
+        "moon",
+        "sun",
+    ]
+    assert [one["worker"] for one in api.get(f"events?{ours}&job_title=T0&job=-1&worker=")] == [
+        "sun"
+    ]
