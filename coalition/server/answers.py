@@ -123,10 +123,15 @@ def status_of(error: type[errors.CoalitionError]) -> int:
     return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
 
 
+def is_bug(error: BaseException) -> bool:
+    """Say whether an error is one that no request should lead to, and no outage."""
+    return not isinstance(error, errors.CoalitionError) or status_of(type(error)) == 500
+
+
 def of_error(error: BaseException) -> Answer:
-    """Give an error; what is not ours says nothing of itself."""
+    """Give an error; one that nobody should have met says nothing of itself."""
     headers: dict[str, str] = {}
-    if isinstance(error, errors.CoalitionError):
+    if isinstance(error, errors.CoalitionError) and not is_bug(error):
         status = status_of(type(error))
         detail: dict[str, Any] = error.detail
         body = wire.ErrorBody(error.code, str(error), detail)

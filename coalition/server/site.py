@@ -105,7 +105,7 @@ def _args(request: LimitedRequest, query: str, body: bytes) -> dict[str, str]:
 
 def _error(failure: Failure) -> answers.Answer:
     error = cast(BaseException, failure.value)
-    if not isinstance(error, errors.CoalitionError):
+    if answers.is_bug(error):
         log.error("a request failed: %s", failure.getTraceback())
     return answers.of_error(error)
 
