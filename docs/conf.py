@@ -29,6 +29,7 @@ nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r".*")]
 python_use_unqualified_type_names = True
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 highlight_language = "text"
 

@@ -32,6 +32,13 @@ def runnable(page: Path) -> list[Block]:
     return [one for one in blocks(page) if one.kind in RUN]
 
 
+def needs_farm(page: Path) -> bool:
+    """Say whether a page is about a farm that is there, and none that it starts itself."""
+    shown = runnable(page)
+    own = any(one.kind == "console" and one.caption for one in shown)
+    return not own and any(address in one.text for one in shown for address in ADDRESSES)
+
+
 @pytest.mark.parametrize("page", [*filter(runnable, PAGES)], ids=lambda page: page.name)
 def test_the_examples_of_a_page_do_what_they_show(
     page: Path, tmp_path: Path, free_port: int
@@ -40,7 +47,7 @@ def test_the_examples_of_a_page_do_what_they_show(
         pytest.skip("this page shows requests with curl, which is not installed")
     reader = Reader(page, tmp_path, free_port)
     with ExitStack() as open_terminals:
-        if not any(one.kind == "console" and one.caption for one in blocks(page)):
+        if needs_farm(page):
             open_terminals.enter_context(reader.farm())
         for one in blocks(page):
             reader.follow(one, open_terminals)

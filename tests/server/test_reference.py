@@ -19,9 +19,6 @@ VARYING = {
 }  # fmt: skip
 """Fields whose values are times, addresses and identities."""
 
-WITHOUT = {"/api/docs", "/api/openapi.json", "/api/jobs/where", "/api/jobs/count/where"}
-"""The document itself, and what only says that it is gone."""
-
 LOAD = {"load": "[12]", "free_memory": 8000, "total_memory": 16000}
 
 
@@ -74,22 +71,6 @@ def test_every_example_is_what_a_fresh_server_answers(fresh: Api) -> None:
         if (method, path) == ("PUT", "/api/jobs"):
             work(fresh)
         assert same_for_all(came) == same_for_all(example.answer), f"{method} {path}"
-
-
-def test_every_route_of_the_document_has_an_example(api: Api) -> None:
-    shown = operations(api.get("openapi.json"))
-    missing = {
-        f"{method} {path}" for method, path in shown.keys() - EXAMPLES.keys() if path not in WITHOUT
-    }
-    assert shown
-    assert missing == set()
-
-
-def test_every_example_stands_in_the_document(api: Api) -> None:
-    shown = operations(api.get("openapi.json"))
-    for place, example in EXAMPLES.items():
-        good = shown[place]["responses"]["200"]["content"]["application/json"]
-        assert good["example"] == example.answer
 
 
 def test_the_document_is_there_as_a_page_for_people(api: Api) -> None:
