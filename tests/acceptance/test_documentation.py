@@ -47,11 +47,11 @@ def test_the_examples_of_a_page_do_what_they_show(
         pytest.skip("this page shows requests with curl, which is not installed")
     reader = Reader(page, tmp_path, free_port)
     with ExitStack() as open_terminals:
+        open_terminals.callback(reader.shell.end)
         if needs_farm(page):
             open_terminals.enter_context(reader.farm())
         for one in blocks(page):
             reader.follow(one, open_terminals)
-        reader.shell.end()
 
 
 def test_the_examples_are_found() -> None:
