@@ -32,4 +32,4 @@ bench: venv
 	$(BIN)/python -m bench
 
 docs: venv
-	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs docs/_build
+	$(BIN)/sphinx-build -E -W -n --keep-going -q -b html docs docs/_build

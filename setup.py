@@ -10,15 +10,17 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 DEV = [
+    "furo>=2025.12",
     "hypothesis>=6.100",
     "import-linter>=2.0",
     "mypy>=1.11",
+    "myst-parser>=5.0",
     "openapi-spec-validator>=0.7",
     "pillow>=10.3",
     "pytest>=8.0",
     "ruff>=0.6",
     "schemathesis>=4.0",
-    "sphinx>=7.3",
+    "sphinx>=8.2",
     "trustme>=1.1",
     "types-PyMySQL",
     "types-psutil",

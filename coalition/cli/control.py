@@ -162,8 +162,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="ID",
         help="a job the action is about, like the words after it",
     )
-    made.add_argument("--json", action="store_true", help="list, workers: print JSON")
-    made.add_argument("--follow", action="store_true", help="log: go on until the job has ended")
+    made.add_argument("--json", action="store_true", help="print JSON (list, workers)")
+    made.add_argument("--follow", action="store_true", help="go on until the job has ended (log)")
     describe_job(made.add_argument_group("options of add"))
     return made
 
@@ -198,7 +198,7 @@ def describe_job(group: argparse._ArgumentGroup) -> None:
     add(
         "-e", "--env", action="append", default=[], metavar="A=1", help="its environment: A=1\\nB=2"
     )
-    add("-t", "--title", default="New job", help="(%(default)s)")
+    add("-t", "--title", default="New job", help="its name for people (%(default)s)")
     add(
         "-P",
         "--parent",

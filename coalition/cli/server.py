@@ -37,8 +37,8 @@ CONFIRMATION = "Yes, proceed!"
 log = logging.getLogger(__name__)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+def parser(windows: bool = WINDOWS) -> argparse.ArgumentParser:
+    """Describe the command line, that of Windows if asked for."""
     result = argparse.ArgumentParser(
         prog="server.py", description="The server of Coalition.", allow_abbrev=False
     )
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--reset", action="store_true", help="delete all jobs, workers and logs, and end")
     add("--yes", action="store_true", help="ask nothing before --migrate and --reset")
     add("--version", action="version", version=coalition.__version__)
-    if WINDOWS:
+    if windows:
         add = result.add_mutually_exclusive_group().add_argument
         add("-c", "--console", dest="service", action="store_false", help="run in this console")
         add("-s", "--service", action="store_true", help="run as a service")

@@ -1,22 +1,28 @@
-"""Directives that print what the program itself says about its settings, states and errors.
+"""Directives that print what the program itself says about its settings, errors and layers.
 
 A page that copies such a table is wrong after the next change; these cannot be.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar
 
+import msgspec
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
+from tables import code, table
 
-from coalition import errors
+from coalition import errors, wire
 from coalition.config import Rule, ServerConfig, Setting, WorkerConfig, settings
-from coalition.core.states import MOVES
 from coalition.server.answers import of_error
+from coalition.server.reference.schemas import field_texts
+
+ROOT = Path(__file__).parents[2]
 
 KINDS = {
     "str": "text",
@@ -26,8 +32,6 @@ KINDS = {
     "int | None": "whole number",
     "tuple[str, ...]": "comma list",
 }
-
-Cell = str | nodes.Node
 
 
 def default_text(default: object) -> str:
@@ -44,26 +48,6 @@ def bounds(rule: Rule) -> str:
     low = f"at least {rule.lowest:g}" if rule.lowest > -math.inf else ""
     high = f"at most {rule.highest:g}" if rule.highest < math.inf else ""
     return ", ".join(filter(None, (low, high)))
-
-
-def table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> nodes.table:
-    """Return a table; texts in its cells become paragraphs."""
-    group = nodes.tgroup(cols=len(titles))
-    group += [nodes.colspec(colwidth=1) for _ in titles]
-    group += nodes.thead("", table_row(titles))
-    group += nodes.tbody("", *(table_row(row) for row in rows))
-    return nodes.table("", group)
-
-
-def table_row(cells: Sequence[Cell]) -> nodes.row:
-    """Return one row of a table."""
-    made = (nodes.paragraph(text=cell) if isinstance(cell, str) else cell for cell in cells)
-    return nodes.row("", *(nodes.entry("", cell) for cell in made))
-
-
-def code(text: str) -> nodes.paragraph:
-    """Return a text set as code."""
-    return nodes.paragraph("", "", nodes.literal(text=text) if text else nodes.Text(""))
 
 
 def setting_entry(one: Setting) -> nodes.definition_list_item:
@@ -97,17 +81,33 @@ class Settings(Directive):
         return [nodes.definition_list("", *entries)]
 
 
-class Moves(Directive):
-    """`.. moves::` lists the legal moves between the states of a job."""
+class Attributes(Directive):
+    """`.. attributes:: Job` lists the fields of a type of the REST API that have a text."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        rows = [
-            (move, code(before), code(after))
-            for move, pairs in MOVES.items()
-            for before, after in pairs.items()
-        ]
-        return [table(("move", "from", "to"), rows)]
+        kind = getattr(wire, self.arguments[0])
+        texts = field_texts(kind)
+        fields = [one for one in msgspec.structs.fields(kind) if one.name in texts]
+        rows = [(code(one.name), json_default(one), prose(texts[one.name])) for one in fields]
+        if kind is wire.Job:
+            return [table(("field", "meaning"), [(name, text) for name, _, text in rows], (22, 78))]
+        return [table(("field", "default", "meaning"), rows, (22, 14, 64))]
+
+
+def json_default(field: Any) -> nodes.paragraph:
+    """Return what a field is when a request does not name it; nothing for empty ones."""
+    default = None if field.required else field.default
+    return code("" if default in (None, "") else json.dumps(default))
+
+
+def prose(text: str) -> nodes.paragraph:
+    """Return a text with its `code` marked."""
+    pieces = text.split("`")
+    made = [nodes.literal(text=one) if at % 2 else nodes.Text(one) for at, one in enumerate(pieces)]
+    return nodes.paragraph("", "", *made)
 
 
 class Errors(Directive):
@@ -116,8 +116,11 @@ class Errors(Directive):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         kinds = sorted(self.kinds(errors.Refused, errors.Unavailable), key=lambda kind: kind.code)
-        rows = [(code(kind.code), str(of_error(kind()).status), str(kind())) for kind in kinds]
-        return [table(("code", "status", "meaning"), rows)]
+        rows = [
+            (code(kind.code), str(of_error(kind()).status), code(kind.__name__), str(kind()))
+            for kind in kinds
+        ]
+        return [table(("code", "status", "in Python", "meaning"), rows, (22, 8, 22, 48))]
 
     def kinds(self, *roots: type[errors.CoalitionError]) -> set[type[errors.CoalitionError]]:
         """Return the classes and all that derive from them."""
@@ -125,9 +128,30 @@ class Errors(Directive):
         return {*roots, *below}
 
 
+class Contracts(Directive):
+    """`.. contracts::` lists who may not import whom, as the checks hold it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+        rows = [
+            (one["name"], self.names(one["source_modules"]), self.names(one["forbidden_modules"]))
+            for one in settings["tool"]["importlinter"]["contracts"]
+        ]
+        return [table(("rule", "these", "do not import"), rows, (28, 27, 45))]
+
+    def names(self, modules: list[str]) -> nodes.paragraph:
+        """Return the names of modules, ours without the package before them."""
+        made: list[Any] = []
+        for module in modules:
+            made += [nodes.Text(" "), nodes.literal(text=module.removeprefix("coalition."))]
+        return nodes.paragraph("", "", *made[1:])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Make the directives known to Sphinx."""
     app.add_directive("settings", Settings)
-    app.add_directive("moves", Moves)
+    app.add_directive("attributes", Attributes)
     app.add_directive("errors", Errors)
+    app.add_directive("contracts", Contracts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

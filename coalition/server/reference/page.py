@@ -27,7 +27,7 @@ def page(document: Json) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n"
         '<link rel="icon" href="/icon.svg">\n<link rel="stylesheet" href="/css/reference.css">\n'
-        f"</head>\n<body>\n<nav>{_contents(document)}</nav>\n<main>\n<h1>{escape(title)}</h1>\n"
+        f"</head>\n<body>\n<nav>{contents(document)}</nav>\n<main>\n<h1>{escape(title)}</h1>\n"
         f'<p><a href="/api/openapi.json">openapi.json</a> has the same for programs.</p>\n'
         f"{reference(document)}\n</main>\n</body>\n</html>\n"
     )
@@ -48,14 +48,8 @@ def reference(document: Json) -> str:
     return "\n".join(parts)
 
 
-def _operations(document: Json, tag: str) -> Iterator[tuple[str, str, Json]]:
-    for path, methods in document["paths"].items():
-        for method in METHODS:
-            if method in methods and methods[method]["tags"] == [tag]:
-                yield method.upper(), path, methods[method]
-
-
-def _contents(document: Json) -> str:
+def contents(document: Json) -> str:
+    """Make the list of routes and types, with links to them."""
     parts = []
     for tag in document["tags"]:
         lines = [
@@ -68,6 +62,13 @@ def _contents(document: Json) -> str:
     names = sorted(document["components"]["schemas"])
     types = "".join(f'<li><a href="#{name}">{name}</a></li>' for name in names)
     return "\n".join([*parts, f'<h2><a href="#types">Types</a></h2><ul>{types}</ul>'])
+
+
+def _operations(document: Json, tag: str) -> Iterator[tuple[str, str, Json]]:
+    for path, methods in document["paths"].items():
+        for method in METHODS:
+            if method in methods and methods[method]["tags"] == [tag]:
+                yield method.upper(), path, methods[method]
 
 
 def _operation(method: str, path: str, one: Json) -> str:
