@@ -204,8 +204,8 @@ def test_a_wrong_edit_of_a_worker(farm: Api, body: Any) -> None:
     refused(farm, 400, "bad_request", "POST", "/api/workers", body)
 
 
-@pytest.mark.parametrize("body", [{"0": "A"}, {"64": "A"}, {"x": "A"}, {"-1": "A"}, {"1": 5}, []])
-def test_affinity_numbers_from_1_to_63_only(farm: Api, body: Any) -> None:
+@pytest.mark.parametrize("body", [{"0": "A"}, {"65": "A"}, {"x": "A"}, {"-1": "A"}, {"1": 5}, []])
+def test_affinity_numbers_from_1_to_64_only(farm: Api, body: Any) -> None:
     refused(farm, 400, "bad_request", "POST", "/api/affinities", body)
 
 
