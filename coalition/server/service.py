@@ -18,7 +18,7 @@ from coalition.core.farm import Farm
 from coalition.core.loading import Loaded
 from coalition.core.states import WORKING
 from coalition.core.submission import Submission
-from coalition.errors import NoInstance, Unavailable, UnknownJob, UnknownParent
+from coalition.errors import Unavailable, UnknownJob, UnknownParent
 from coalition.server import answers, lists
 from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
@@ -349,17 +349,9 @@ class Service:
         self.nodes.refresh(names)
         return await self._saved(DONE)
 
-    async def terminate_workers(self, who: Who, names: list[str]) -> wire.Done:
-        """End the instances that workers run on: this server starts none."""
-        self._check_open()
-        for name in [self.farm.worker(name).name for name in names]:
-            raise NoInstance(f"worker {name!r} has no instance: servermode is normal", name=name)
-        return DONE
-
     async def affinities(self, who: Who) -> dict[str, str]:
         """Give the list of known affinity words, by number."""
-        named = await self._read(reading.affinities)
-        return {str(number): named.get(str(number), "") for number in wire.AFFINITIES}
+        return await self._read(reading.affinities)
 
     async def name_affinities(self, who: Who, names: Mapping[int, str]) -> wire.Done:
         """Write the list of known affinity words."""

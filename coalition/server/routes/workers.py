@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from coalition import wire
+from coalition.core import fleet
 from coalition.core.farm import Farm
 from coalition.errors import BadRequest, NoInstance, UnknownWorker
 from coalition.server import editing, lists
@@ -61,7 +62,7 @@ async def stop(call: Call, body: wire.Names) -> wire.Done:
 @route("POST", "/api/terminateworkers", raises=(UnknownWorker, NoInstance))
 async def terminate(call: Call, body: wire.Names) -> wire.Done:
     """End the instances in a cloud that workers run on."""
-    return await call.service.terminate_workers(call.who, [*body])
+    return await _order(call, fleet.terminate, body)
 
 
 async def _order(
@@ -73,7 +74,8 @@ async def _order(
 @route("GET", "/api/affinities")
 async def affinities(call: Call) -> dict[str, str]:
     """Give the list of known affinity words, by the numbers 1 to 64; empty where there is none."""
-    return await call.service.affinities(call.who)
+    named = await call.service.affinities(call.who)
+    return {str(number): named.get(str(number), "") for number in wire.AFFINITIES}
 
 
 @route("POST", "/api/affinities")
