@@ -135,6 +135,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("POST", "/api/startworkers"): Example(body=NODE, answer=1),
     ("POST", "/api/stopworkers"): Example(body=NODE, answer=1),
     ("POST", "/api/drainworkers"): Example(body=NODE, answer=1),
+    ("POST", "/api/terminateworkers"): Example(body=[], answer=1),
     ("DELETE", "/api/workers"): Example(body=NODE, answer=1),
     ("POST", "/api/affinities"): Example(body={"1": "LINUX", "2": "24GB"}, answer=1),
     ("GET", "/api/affinities"): Example(answer={"1": "LINUX", "2": "24GB", **AFFINITIES}),
