@@ -169,3 +169,10 @@ def test_any_text_arrives_as_it_was_sent(api: Api, method: str, text: str) -> No
 def test_the_page_of_40_never_had_this_address(api: Api, path: str) -> None:
     assert api.ask("GET", f"{path}?cmd=true").status_code == 404
     assert api.get("jobs") == []
+
+
+def test_a_text_is_as_long_as_that_of_any_job(api: Api) -> None:
+    assert len(added(api, {"cmd": "x" * 100_000}, "POST")["command"]) == 100_000
+    answer = add(api, {"cmd": "x" * 100_001}, "POST")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")

@@ -14,41 +14,41 @@ from coalition.server.routes.jobs import LINKS
 
 
 class AddJob(msgspec.Struct):
-    """A job to create; see NewJob."""
+    """A job to create; see NewJob, which also limits the lengths of its texts."""
 
-    title: wire.Text = "New job"
+    title: str = "New job"
     """A name for people."""
-    cmd: wire.Text = ""
+    cmd: str = ""
     """What the shell runs; without it the job is a group."""
-    command: wire.Text = ""
+    command: str = ""
     """Another name of `cmd`."""
-    dir: wire.Text = wire.FOLDER
+    dir: str = wire.FOLDER
     """The folder it runs in."""
-    env: wire.Text = ""
+    env: str = ""
     r"""`A=1\nB=2`, with a backslash and an n between."""
-    parent: wire.Text = "0"
+    parent: str = "0"
     """Its group: an id, a title, or a path of titles such as `films|shot 12`; 0 is the top."""
     priority: int = wire.PRIORITY
     """Any whole number; higher goes first."""
-    dependencies: wire.Text = ""
+    dependencies: str = ""
     """Jobs that must be FINISHED before it starts: each run of digits is an id."""
     timeout: wire.Seconds = 0
     """Limit of a run in seconds; 0 is none."""
     retry: wire.Count = 0
     """Further tries after an error."""
-    affinity: wire.Text = ""
+    affinity: str = ""
     """Words that its worker must offer."""
-    url: wire.Text = ""
+    url: str = ""
     """An address to show with it."""
-    user: wire.Text = ""
+    user: str = ""
     """Whose it is."""
     state: Literal["WAITING", "PAUSED"] = "WAITING"
     """PAUSED creates it paused."""
     paused: bool = False
     """Hold it back until it is started."""
-    localprogress: wire.Text = ""
+    localprogress: str = ""
     """How its log tells the progress of the current step."""
-    globalprogress: wire.Text = ""
+    globalprogress: str = ""
     """How its log tells the progress of the whole job."""
 
 
