@@ -161,7 +161,7 @@ def _decode_job(raw: bytes | msgspec.Raw, path: str) -> NewJob:
         spec: NewJob = _new_job.decode(raw)
     except strict.FAULTS as error:
         spec = _decode_answer(raw, path, strict.fault(error, bytes(raw), path))
-    check_priority(spec.priority, f"{path}.priority")
+    check_priority(spec.priority or 0, f"{path}.priority")
     check_patterns(spec.progress_pattern or spec.localprogress or "", spec.globalprogress or "")
     return spec
 

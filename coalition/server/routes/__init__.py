@@ -8,7 +8,6 @@ from the address, and those in the address of a POST may as well come as a form.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
