@@ -79,7 +79,7 @@ async def affinities(call: Call) -> dict[str, str]:
 
 
 @route("POST", "/api/affinities")
-async def name_affinities(call: Call, body: dict[str, wire.Text]) -> wire.Done:
+async def name_affinities(call: Call, body: dict[str, wire.ShortText]) -> wire.Done:
     """Write words of that list. Others can be used as well."""
     names: dict[int, str] = {}
     for number, name in body.items():
