@@ -152,6 +152,12 @@ class IllegalMove(Refused):
     code = "illegal_move"
 
 
+class NoInstance(Refused):
+    """The worker runs on no instance that this server has started."""
+
+    code = "no_instance"
+
+
 class Unavailable(CoalitionError):
     """The server cannot do this at the moment; try again."""
 

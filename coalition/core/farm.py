@@ -18,10 +18,10 @@ from coalition.core.cycles import Plan, refuse_cycles
 from coalition.core.invariants import check_jobs, check_runs
 from coalition.core.loading import Loaded, load
 from coalition.core.model import Job
-from coalition.core.states import ERROR, FINAL, FINISHED, RESERVED, STOPPED
+from coalition.core.states import DECLARE, ERROR, FINAL, FINISHED, RESERVED, STOPPED
 from coalition.core.submission import Submission
 from coalition.core.tree import ancestors, leaves, subtree
-from coalition.errors import Cycle, Refused, UnknownDependency, UnknownParent
+from coalition.errors import Cycle, IllegalMove, Refused, UnknownDependency, UnknownParent
 
 QUIET = 60.0
 """Seconds a finished tree stays in memory: long enough for a client to look and reset."""
@@ -42,7 +42,8 @@ changed is not what is wanted."""
 Edit = Mapping[str, Any]
 """New values by field: those of a Job, `parent` as an id, `dependencies` as ids, `paused`.
 
-`start` stands for the order to start the job, see on_start.
+`start` stands for the order to start the job, see on_start; `state` is FINISHED or ERROR, see
+on_declare.
 """
 
 
@@ -111,6 +112,7 @@ class Farm(Crew):
         plan = self._plan(edits)
         for id, edit in edits.items():
             self._check_command(self.tree.get(id), edit)
+        self._check_declared(edits, plan)
         self.recall_jobs(edits)
         self.void_jobs(id for id, edit in edits.items() if not RUN_FIELDS.isdisjoint(edit))
         # First all leave, then all arrive: two jobs that change places never stand in each other.
@@ -128,6 +130,8 @@ class Farm(Crew):
                 self.on_pause([id], now) if edit["paused"] else self.tree.set_paused(job, False)
             if "start" in edit:
                 self.on_start([id], now)
+            if "state" in edit:
+                self.on_declare([id], edit["state"], now)
 
     def on_set_dependencies(self, id: int, dependencies: Sequence[int]) -> None:
         """Replace what a job depends on."""
@@ -182,6 +186,20 @@ class Farm(Crew):
         if has_run and edit.get("command") == "":
             raise Refused(f"job {job.id} has run; it needs a command", id=job.id)
 
+    def _check_declared(self, edits: Mapping[int, Edit], plan: Plan) -> None:
+        """Refuse to declare the state of what is a group, or is to become one."""
+        parents = {parent.id for parent in plan.parents.values()}
+        for id, edit in edits.items():
+            if "state" in edit and (id in parents or edit.get("command") == ""):
+                raise _no_state_of_its_own(id)
+            if "state" in edit:
+                self._check_leaf(self.tree.get(id))
+
+    @staticmethod
+    def _check_leaf(job: Job) -> None:
+        if job.group is not None:
+            raise _no_state_of_its_own(job.id)
+
     def _edit_fields(self, job: Job, edit: Edit) -> None:
         for name in PLAIN_FIELDS & edit.keys():
             setattr(job, name, edit[name])
@@ -228,11 +246,15 @@ class Farm(Crew):
                 if leaf.state == ERROR:
                     self._reset(leaf, now)
 
-    def _reset(self, job: Job, now: float) -> None:
+    def _call_off(self, job: Job, now: float) -> None:
+        """End what a job runs; neither that nor what was handed ahead of it counts."""
         if job.run is not None:
             self._take_back(job.run, STOPPED, now)
         if job.claim is not None and job.claim.state == RESERVED:
             self.on_void(job.claim)
+
+    def _reset(self, job: Job, now: float) -> None:
+        self._call_off(job, now)
         if job.start_time:
             self.changes.cleared_logs[job.id] = None
         job.run_done = 0
@@ -249,6 +271,22 @@ class Farm(Crew):
                 job.run_done = 0
                 job.progress = job.local_progress = None
                 self.tree.requeue(job, "reset")
+
+    def on_declare(self, ids: Iterable[int], state: str, now: float) -> None:
+        """Set jobs FINISHED or ERROR by hand, which no pause survives and which is no try.
+
+        What runs is ended. Raises IllegalMove for a group.
+        """
+        jobs = self._jobs(ids)
+        for job in jobs:
+            self._check_leaf(job)
+        for job in jobs:
+            run = job.run
+            self._call_off(job, now)
+            self.tree.set_paused(job, False)
+            if state == FINISHED:
+                job.progress = 1.0
+            self.tree.move(job, DECLARE[state], duration=run.duration if run else None)
 
     def on_pause(self, ids: Iterable[int], now: float) -> None:
         """Hold jobs, and groups with all below them; what runs is ended and will run again."""
@@ -311,9 +349,15 @@ class Farm(Crew):
         """Drop a finished tree from memory, unless something outside of it depends on it."""
         nodes = list(subtree(root))
         inside = {node.id for node in nodes}
+        if any(node.claim is not None for node in nodes):
+            return False  # loaded again, it would not know of the process that may still run
         if self.pins and any(id in self.pins for id in inside):
             return False
         if any(not inside.issuperset(node.dependents) for node in nodes if node.dependents):
             return False
         self.tree.drop(nodes)
         return True
+
+
+def _no_state_of_its_own(id: int) -> IllegalMove:
+    return IllegalMove(f"job {id} is a group; its state comes from what is below it", id=id)

@@ -9,7 +9,7 @@ from coalition.core.affinity import Words, join
 from coalition.core.cycles import Plan, refuse_cycles
 from coalition.core.model import Job, Run
 from coalition.core.ready import Queue, is_open
-from coalition.core.states import ERROR, FINISHED, PENDING, WAITING, WORKING
+from coalition.core.states import ERROR, FINISHED, PENDING, QUEUED, WAITING, WORKING
 from coalition.core.tree import Tree, group_state
 from coalition.errors import Cycle
 
@@ -52,6 +52,8 @@ def check_runs(crew: Crew) -> None:
     for run in crew.ahead.values():
         assert run.worker.ahead.get(run.id) is run, f"run {run.id} is nobody's"
         assert run.job.claim is run, f"run {run.id} has a job that does not know it"
+        may_count = run.job.group is not None or run.job.state in QUEUED
+        assert may_count or run.void, f"run {run.id} could count for a job that is over"
         known = (crew.workers.get(run.worker.name), crew.deleted.get(run.worker.name))
         assert run.worker in known, f"run {run.id} of a stranger"
     everybody = (*crew.workers.values(), *crew.deleted.values())

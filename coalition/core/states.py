@@ -29,7 +29,10 @@ FINAL: Final = frozenset({FINISHED, ERROR})
 QUEUED: Final = frozenset({WAITING, PENDING})
 """States of a job that has a run before it."""
 
-Move = Literal["pick", "finish", "fail", "give back", "reset", "hold", "free"]
+Move = Literal[
+    "pick", "finish", "fail", "give back", "reset", "hold", "free",
+    "declare finished", "declare failed",
+]  # fmt: skip
 
 MOVES: Final[dict[Move, dict[State, State]]] = {
     # A worker is given the job.
@@ -45,8 +48,14 @@ MOVES: Final[dict[Move, dict[State, State]]] = {
     # One of its dependencies is not finished (any more); the last one is.
     "hold": {WAITING: PENDING},
     "free": {PENDING: WAITING},
+    # Somebody says that it is done, or that it has failed, whatever it was.
+    "declare finished": dict.fromkeys(STATES, FINISHED),
+    "declare failed": dict.fromkeys(STATES, ERROR),
 }
 """Every legal move of a job that is not a group: move -> state before -> state after."""
+
+DECLARE: Final[dict[str, Move]] = {FINISHED: "declare finished", ERROR: "declare failed"}
+"""States that somebody may give a job by hand, and the moves that do it."""
 
 RunState = Literal["WORKING", "FINISHED", "ERROR", "STOPPED", "LOST", "RESERVED"]
 

@@ -87,6 +87,7 @@ STATUS: dict[type[errors.CoalitionError], int] = {
     errors.OtherFarm: 409,
     errors.NotAGroup: 409,
     errors.IllegalMove: 409,
+    errors.NoInstance: 409,
     errors.BadRequest: 400,
     errors.UnknownParent: 400,
     errors.UnknownDependency: 400,

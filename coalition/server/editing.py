@@ -19,6 +19,9 @@ from coalition.server.submitting import (
 )
 from coalition.wire import Dependencies, JobEdit, WorkerEdit
 
+ORDERS = {"WAITING": {"start": True}, "PAUSED": {"paused": True}}
+"""States that are not set but come about by an order, and what that is in an edit."""
+
 
 def job_ids(wanted: list[int | str] | dict[str, Any]) -> list[int]:
     """Read the ids of an order: numbers or texts of digits; an object stands for its keys."""
@@ -54,8 +57,8 @@ def _job_edit(edit: JobEdit) -> dict[str, Any]:
     if "dependencies" in fields:
         fields["dependencies"] = dependency_ids(fields["dependencies"])
     if "state" in fields:
-        paused = fields.pop("state") == "PAUSED"
-        fields.update({"paused": True} if paused else {"start": True})
+        state = fields.pop("state")
+        fields.update(ORDERS.get(state, {"state": state}))
     return fields
 
 

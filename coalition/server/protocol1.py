@@ -7,7 +7,6 @@ import logging
 from coalition import wire
 from coalition.core.farm import Farm
 from coalition.core.model import Worker
-from coalition.errors import BadRequest
 from coalition.server.joblog import JobLogs
 from coalition.server.nodes import Nodes
 from coalition.server.reports import start_order
@@ -66,8 +65,6 @@ class Protocol1:
             self._farm.on_rest(worker)
 
     def _contact(self, name: str, ip: str, load: Load | None, now: float) -> Worker | None:
-        if not 0 < len(name) <= wire.LONGEST_NAME:
-            raise BadRequest("hostname must have 1 to 255 characters", field="hostname")
         known = self._farm.workers.get(name)
         if known is not None and known.node and self._nodes.at_work(known, now):
             self._turn_away(name, ip, known.ip)

@@ -22,14 +22,14 @@ from coalition.server import answers
 from coalition.server.channel import LOOK, Channel
 from coalition.server.logfile import open_log
 from coalition.server.request import LimitedRequest
-from coalition.server.routes import Call, documents, find, jobs, protocols, state, workers
+from coalition.server.routes import Call, documents, find, jobs, legacy, protocols, state, workers
 from coalition.server.service import Service
 from coalition.server.stream import Stream
 from coalition.server.target import limits
 
 log = logging.getLogger(__name__)
 
-ROUTES = (jobs, workers, state, documents, protocols)
+ROUTES = (jobs, workers, state, legacy, documents, protocols)
 """The modules that register routes by being imported."""
 
 PREFIXES = frozenset({b"api", b"health", b"json", b"metrics", b"workers", b"xmlrpc"})
@@ -78,7 +78,9 @@ async def _answer(call: Call, request: LimitedRequest) -> answers.Answer:
     call.body = content.read() if content is not None else b""
     call.ip = request.getClientAddress().host
     call.query = request.uri.partition(b"?")[2].decode("ascii", "replace")
-    call.args = _args(request, call.query, call.body)
+    kind = request.getHeader("content-type") or ""
+    call.is_form = kind.startswith("application/x-www-form-urlencoded")
+    call.args = _args(call)
     call.range = request.getHeader("range") or ""
     call.last_event = request.getHeader("last-event-id") or ""
     value = await route.answer(call)
@@ -94,13 +96,31 @@ def _segments(uri: bytes) -> tuple[str, ...]:
     return (segments[0], *segments[2:]) if segments[:2] == PAGE_OF_40 else segments
 
 
-def _args(request: LimitedRequest, query: str, body: bytes) -> dict[str, str]:
+def _args(call: Call) -> dict[str, str]:
     """Give the parameters of the query and of a form body; of repeated ones the last."""
-    args = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
-    kind = request.getHeader("content-type")
-    if body and kind is not None and kind.startswith("application/x-www-form-urlencoded"):
-        args.update(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+    args = _pairs(call.query) if call.query else {}
+    if call.body and call.is_form:
+        args.update(_pairs(call.body.decode("latin-1")))
     return args
+
+
+def _pairs(form: str) -> dict[str, str]:
+    """Read a form whose bytes stand there as Latin-1 characters, which any bytes are."""
+    pairs = parse_qsl(form, keep_blank_values=True, encoding="latin-1")
+    return {_text(name): _text(value) for name, value in pairs}
+
+
+def _text(latin: str) -> str:
+    """Read bytes as UTF-8, and those that are none as Latin-1, as old workers on Windows send them.
+
+    Replacing them would make one name of two.
+    """
+    if latin.isascii():
+        return latin
+    try:
+        return latin.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return latin
 
 
 def _error(failure: Failure) -> answers.Answer:

@@ -16,7 +16,14 @@ from coalition.core.submission import Submission
 from coalition.errors import BadRequest, UnknownDependency
 from coalition.server import strict
 from coalition.server.joblog import check_patterns
-from coalition.wire import LONGEST_TEXT, READ_ONLY_JOB_FIELDS, Environment, NewJob
+from coalition.wire import (
+    FOLDER,
+    LONGEST_TEXT,
+    PRIORITY,
+    READ_ONLY_JOB_FIELDS,
+    Environment,
+    NewJob,
+)
 
 LONGEST_ID = 18
 """Digits of an id: more than there can be, and less than a database takes."""
@@ -154,7 +161,7 @@ def _decode_job(raw: bytes | msgspec.Raw, path: str) -> NewJob:
         spec: NewJob = _new_job.decode(raw)
     except strict.FAULTS as error:
         spec = _decode_answer(raw, path, strict.fault(error, bytes(raw), path))
-    check_priority(spec.priority, f"{path}.priority")
+    check_priority(spec.priority or 0, f"{path}.priority")
     check_patterns(spec.progress_pattern or spec.localprogress or "", spec.globalprogress or "")
     return spec
 
@@ -182,13 +189,13 @@ def check_priority(priority: int, path: str) -> None:
 def _make_job(id: int, spec: NewJob) -> Job:
     return Job(
         id,
-        title=spec.title,
-        command=spec.command,
-        dir=spec.dir,
+        title=spec.title or "",
+        command=spec.command or "",
+        dir=FOLDER if spec.dir is None else spec.dir,
         environment=environment_text(spec.environment or ""),
         affinity=spec.affinity or "",
         words=parse_words(spec.affinity or ""),
-        priority=spec.priority,
+        priority=PRIORITY if spec.priority is None else spec.priority,
         timeout=spec.timeout or 0,
         retry=spec.retry or 0,
         url=spec.url or "",

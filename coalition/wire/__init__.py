@@ -5,7 +5,7 @@ these types by msgspec, which refuses wrong types with the path of the offending
 written from them; and the API's document is made of them.
 """
 
-from coalition.wire.crew import Names, Worker, WorkerEdit
+from coalition.wire.crew import AFFINITIES, Names, Worker, WorkerEdit
 from coalition.wire.jobs import (
     READ_ONLY_JOB_FIELDS,
     AffinityOfJobs,
@@ -43,11 +43,13 @@ from coalition.wire.node import (
 from coalition.wire.plain import (
     DISCOVERY_ANSWER,
     DISCOVERY_QUESTION,
+    FOLDER,
     IDENTITY,
     LONGEST_NAME,
     LONGEST_TEXT,
     MAXLOG,
     PORT,
+    PRIORITY,
     Count,
     Done,
     ExitCode,
@@ -61,12 +63,12 @@ from coalition.wire.plain import (
 from coalition.wire.state import API, Changed, ErrorAnswer, ErrorBody, Health, Version
 
 __all__ = [
-    "API", "DISCOVERY_ANSWER", "DISCOVERY_QUESTION", "IDENTITY", "LONGEST_NAME", "LONGEST_TEXT",
-    "LONGEST_WAIT", "MAXLOG", "NODE_PATH", "PATIENCE", "PORT", "READ_ONLY_JOB_FIELDS",
-    "AffinityOfJobs", "Ahead", "Changed", "Chunk", "Count", "Created", "CreatedJobs",
-    "Dependencies", "Dependency", "Done", "End", "Environment", "ErrorAnswer", "ErrorBody",
-    "Event", "ExitCode", "Flag", "Health", "Host", "Identity", "Ids", "Job", "JobEdit",
-    "JobWithDependencies", "Load", "Name", "Names", "NewJob", "NewJobs", "Orders",
+    "AFFINITIES", "API", "DISCOVERY_ANSWER", "DISCOVERY_QUESTION", "FOLDER", "IDENTITY",
+    "LONGEST_NAME", "LONGEST_TEXT", "LONGEST_WAIT", "MAXLOG", "NODE_PATH", "PATIENCE", "PORT",
+    "PRIORITY", "READ_ONLY_JOB_FIELDS", "AffinityOfJobs", "Ahead", "Changed", "Chunk", "Count",
+    "Created", "CreatedJobs", "Dependencies", "Dependency", "Done", "End", "Environment",
+    "ErrorAnswer", "ErrorBody", "Event", "ExitCode", "Flag", "Health", "Host", "Identity", "Ids",
+    "Job", "JobEdit", "JobWithDependencies", "Load", "Name", "Names", "NewJob", "NewJobs", "Orders",
     "PriorityOfJobs", "Report", "Seconds", "ShortText", "Slot", "Start", "StateOfJobs", "Text",
     "UserOfJobs", "Version", "Worker", "WorkerEdit", "WorkerOfJobs",
 ]  # fmt: skip

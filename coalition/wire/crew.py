@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from coalition.wire.plain import Flag, Name, Text
 
@@ -65,5 +65,8 @@ class Worker(Struct):
     """MB."""
 
 
-Names = list[Name]
-"""Which workers."""
+Names = list[Name] | dict[Name, Raw]
+"""Which workers: a list of names, or an object whose keys are the names."""
+
+AFFINITIES = range(1, 65)
+"""Numbers in the list of known affinity words."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from coalition.wire.plain import Count, Flag, Seconds, Text
+from coalition.wire.plain import FOLDER, PRIORITY, Count, Flag, Seconds, Text
 
 Environment = Text | dict[str, str]
 Dependencies = str | list[int | str]
@@ -30,17 +30,17 @@ JobState = Literal["WAITING", "PENDING", "WORKING", "FINISHED", "ERROR", "PAUSED
 class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A job to create. `children` and `key` are about other jobs of the same request."""
 
-    title: Text = ""
+    title: Text | None = ""
     """A name for people."""
-    command: Text = ""
+    command: Text | None = ""
     """What the shell runs; a job without a command is a group."""
-    dir: Text = "."
+    dir: Text | None = FOLDER
     """The folder it runs in."""
     environment: Environment | None = ""
     r"""`A=1\nB=2`, with a backslash and an n between, or an object of texts."""
     parent: int | str | None = 0
     """Its group: an id, a title, or a path of titles such as `films|shot 12`; 0 is the top."""
-    priority: int = 1000
+    priority: int | None = PRIORITY
     """Any whole number; higher goes first."""
     dependencies: Dependencies | None = None
     """Jobs that must be FINISHED before it starts: a list of ids, or a text such as `1,3,5`."""
@@ -93,8 +93,9 @@ class JobEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
     affinity: Text | UnsetType = UNSET
     url: Text | UnsetType = UNSET
     user: Text | UnsetType = UNSET
-    state: Literal["WAITING", "PAUSED"] | UnsetType = UNSET
-    """WAITING starts it and PAUSED pauses it."""
+    state: Literal["WAITING", "PAUSED", "FINISHED", "ERROR"] | UnsetType = UNSET
+    """WAITING starts it and PAUSED pauses it. FINISHED and ERROR set it so by hand, if it is no
+    group: what runs is ended, the pause is lifted, and no try is counted."""
     paused: bool | UnsetType = UNSET
     """True pauses it and false lifts the pause."""
     progress_pattern: Text | UnsetType = UNSET

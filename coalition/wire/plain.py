@@ -17,6 +17,12 @@ DISCOVERY_QUESTION = b"coalition"
 MAXLOG = 256 * 1024 * 1024
 """Bytes of a run's log that are kept as they are, unless the server is told otherwise."""
 
+PRIORITY = 1000
+"""That of a job of which nothing else is said, as in 4.0."""
+
+FOLDER = "."
+"""The same for the folder that it runs in: the one that worker.py was started in."""
+
 LONGEST_TEXT = 100_000
 """Characters of any text of a job: Linux takes no longer command, and a row must fit into one
 packet of a MySQL server."""

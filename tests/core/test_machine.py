@@ -13,7 +13,7 @@ from coalition.core.affinity import parse_words
 from coalition.core.changes import Changes
 from coalition.core.farm import Farm
 from coalition.core.model import Job, Worker
-from coalition.core.states import FINISHED, WAITING
+from coalition.core.states import ERROR, FINISHED, WAITING
 from coalition.core.submission import Submission
 from coalition.core.tree import ancestors
 from coalition.errors import Refused
@@ -239,6 +239,16 @@ class FarmMachine(RuleBasedStateMachine):
     @rule(index=INDEX, command=st.sampled_from(["", "x"]))
     def recommand(self, index: int, command: str) -> None:
         self.attempt(self.farm.on_edit, {self.some(index): {"command": command}}, self.now)
+
+    @rule(index=INDEX, state=st.sampled_from([FINISHED, ERROR]), other=INDEX, parent=INDEX)
+    def declare(self, index: int, state: str, other: int, parent: int) -> None:
+        job = self.farm.tree.jobs.get(self.some(index))
+        edits = {self.some(index): {"state": state}}
+        self.attempt(self.farm.on_edit, edits, self.now)
+        if job is not None and job.group is None:
+            assert (job.state, job.paused, job.run) == (state, False, None)
+        moved = {**edits, self.some(other): {"state": state, "parent": self.some(parent)}}
+        self.attempt(self.farm.on_edit, moved, self.now)
 
     @rule(index=INDEX, after=st.lists(INDEX, max_size=3))
     def depend(self, index: int, after: list[int]) -> None:

@@ -167,6 +167,38 @@ def test_a_job_is_paused_and_started_by_an_edit(api: Api, edit: dict[str, Any]) 
     assert api.get(f"jobs/{id}")["state"] == "WAITING"
 
 
+@pytest.mark.parametrize("state", ["FINISHED", "ERROR"])
+def test_a_state_is_set_by_hand_together_with_other_fields(api: Api, state: str) -> None:
+    id = api.put({"command": "true", "paused": 1})
+    after = api.put({"command": "true", "dependencies": [id]})
+    api.post("jobs", {str(id): {"state": state, "title": "by hand"}})
+    shown = api.get(f"jobs/{id}")
+
+    assert (shown["state"], shown["title"], shown["run_done"]) == (state, "by hand", 0)
+    assert (api.get(f"jobs/{after}")["state"] == "WAITING") == (state == "FINISHED")
+
+
+def test_a_worker_is_told_to_end_what_was_set_by_hand(api: Api) -> None:
+    id = api.put({"command": "true"})
+    api.worker("pickjob", "w")
+    api.post("jobs", {str(id): {"state": "FINISHED"}})
+    assert api.worker("heartbeat", "w", jobId=id) == "false"
+    api.worker("endjob", "w", jobId=id, errorCode=-9)
+
+    assert api.get(f"jobs/{id}")["state"] == "FINISHED"
+    assert [event["state"] for event in api.get(f"events?job={id}")] == ["STOPPED"]
+
+
+def test_the_state_of_a_group_is_not_set_by_hand(api: Api) -> None:
+    group = api.put({"title": "group"})
+    other = api.put({"title": "other", "command": "true"})
+    edits = {str(other): {"title": "new"}, str(group): {"state": "FINISHED"}}
+    answer = api.ask("POST", "/api/jobs", edits)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "illegal_move")
+    assert api.get(f"jobs/{other}")["title"] == "other"
+
+
 @pytest.mark.parametrize("shape", ["list", "texts", "object"])
 def test_orders_take_ids_as_numbers_as_text_and_as_the_keys_of_an_object(
     api: Api, shape: str

@@ -81,6 +81,70 @@ def test_a_worker_may_have_any_name(api: Api, name: str) -> None:
     assert api.get(f"events?job={id}")[0]["worker"] == name
 
 
+def raw(api: Api, call: str, form: bytes, method: str = "POST") -> str:
+    """What a worker gets for a form, or an address, of just these bytes."""
+    url, headers = (
+        f"{api.url}/workers/{call}",
+        {"content-type": "application/x-www-form-urlencoded"},
+    )
+    if method == "GET":
+        answer = api.session.get(f"{url}?{form.decode('ascii')}", timeout=30)
+    else:
+        answer = api.session.post(url, data=form, headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_names_that_differ_by_an_accent_that_is_no_utf8_stay_two(api: Api, method: str) -> None:
+    """Python 2 on Windows sends the name of the computer as the bytes that it has."""
+    ids = [api.put({"command": "true"}) for _ in range(2)]
+    for id, name in zip(ids, (b"caf%E9", b"caf%E8"), strict=True):
+        assert ast.literal_eval(raw(api, "pickjob", b"hostname=" + name, method))[0] == id
+    raw(api, "endjob", f"hostname=caf%E9&jobId={ids[0]}".encode(), method)
+
+    assert [job["worker"] for job in api.get("jobs")] == ["café", "cafè"]
+    assert [job["state"] for job in api.get("jobs")] == ["FINISHED", "WORKING"]
+
+
+def test_bytes_need_not_be_escaped_in_a_form(api: Api) -> None:
+    for name in ("héloïse".encode(), "hélène".encode("latin-1")):
+        assert raw(api, "pickjob", b"hostname=" + name) == NOTHING
+
+    assert [worker["name"] for worker in api.get("workers")] == ["héloïse", "hélène"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0b", "a\nb\r\tc", "\\n \\u00e9 \\", '\'"\'"""', "☃ 😀 é", "%s {} #"]
+)
+def test_any_text_is_told_as_a_literal(api: Api, text: str) -> None:
+    fields = {"command": text, "dir": text, "user": text, "environment": text}
+    id = api.put(fields)
+    told = api.worker("pickjob", "w")
+
+    assert ast.literal_eval(told) == (id, text, text, text, text)
+    assert told.isascii() and "\n" not in told
+
+
+def test_a_heartbeat_of_what_nobody_knows_is_answered_false(api: Api) -> None:
+    id = api.put({"command": "true"})
+    for job in (id, id + 1, 0, -1, 10**15):
+        assert api.worker("heartbeat", "stranger", jobId=job, log=log(b"x")) == "false"
+
+    assert (api.get(f"jobs/{id}")["state"], api.get(f"jobs/{id}/log")) == ("WAITING", "")
+
+
+@pytest.mark.parametrize("code", [-9, 1, 255, 2**32 - 1])
+def test_an_end_counts_once_however_often_it_is_told(api: Api, code: int) -> None:
+    id = api.put({"command": "true"})
+    picked(api)
+    assert [api.worker("endjob", "w", jobId=id, errorCode=code) for _ in range(3)] == ["None"] * 3
+
+    (event,) = api.get(f"events?job={id}")
+    assert (event["state"], event["code"]) == ("ERROR", code)
+    assert (api.get(f"jobs/{id}")["run_done"], api.get("workers")[0]["error"]) == (1, 1)
+
+
 @pytest.mark.parametrize("fields", [{"hostname": ""}, {}, {"hostname": "x" * 256}])
 def test_a_worker_needs_a_name(api: Api, fields: dict[str, str]) -> None:
     for call in ("pickjob", "heartbeat", "endjob"):

@@ -56,6 +56,8 @@ def _group(**fields: Any) -> dict[str, Any]:
     return _job(is_group=1, **state, **fields)
 
 
+AFFINITIES = {str(number): "" for number in range(3, 65)}
+
 ONE = [1]
 NODE = ["node-1"]
 
@@ -70,6 +72,8 @@ WORKER = {
     "os": "", "cores": 0, "memory": 0, "version": "", "draining": 0, "affinity": "",
     "ping_time": BEGAN, "cpu": "[12]", "free_memory": 8000, "total_memory": 16000,
 }  # fmt: skip
+
+HELLO = "title=Hello&cmd=echo+hello&retry=3"
 
 EXAMPLES: dict[tuple[str, str], Example] = {
     ("PUT", "/api/jobs"): Example(
@@ -131,10 +135,15 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("POST", "/api/startworkers"): Example(body=NODE, answer=1),
     ("POST", "/api/stopworkers"): Example(body=NODE, answer=1),
     ("POST", "/api/drainworkers"): Example(body=NODE, answer=1),
+    ("POST", "/api/terminateworkers"): Example(body=[], answer=1),
     ("DELETE", "/api/workers"): Example(body=NODE, answer=1),
     ("POST", "/api/affinities"): Example(body={"1": "LINUX", "2": "24GB"}, answer=1),
-    ("GET", "/api/affinities"): Example(answer={"1": "LINUX", "2": "24GB"}),
+    ("GET", "/api/affinities"): Example(answer={"1": "LINUX", "2": "24GB", **AFFINITIES}),
     ("DELETE", "/api/jobs"): Example(body=ONE, answer=1),
+    ("GET", "/json/addjob"): Example(query=HELLO, answer="6"),
+    ("POST", "/json/addjob"): Example(query=HELLO, answer="7"),
+    ("GET", "/xmlrpc/addjob"): Example(query=HELLO, answer="8"),
+    ("POST", "/xmlrpc/addjob"): Example(query=HELLO, answer="9"),
     ("GET", "/api/version"): Example(
         answer={"version": "5.0.0", "api": 1, "farm": "9417b08407904e55ad7d22d53fece2e1"}
     ),

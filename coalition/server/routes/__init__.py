@@ -2,14 +2,12 @@
 
 The signature of a route says what it takes and gives, and nothing else does: from it the request
 is checked, and the API's document is made. A parameter `body` is read as JSON, `query` and `asked`
-from the address.
+from the address, and those in the address of a POST may as well come as a form.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
-import reprlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,7 +36,8 @@ class Call:
     service: Service
     method: str
     body: bytes = b""
-    args: dict[str, str] = field(default_factory=dict)  # query, and the body of a form
+    args: dict[str, str] = field(default_factory=dict)  # query, and the body if that is a form
+    is_form: bool = False
     query: str = ""  # the query as it was sent
     id: int = 0  # the number in the path
     ip: str = ""
@@ -47,16 +46,6 @@ class Call:
     who: Who = NOBODY
     status: int = 200  # of an answer that is a value
     hung_up: Callable[[], None] | None = None  # to be called if the client goes away
-
-    def number(self, name: str, default: int) -> int:
-        """Give a parameter as a whole number."""
-        text = self.args.get(name, "")
-        if not text:
-            return default
-        if re.fullmatch(r"[+-]?[0-9]{1,15}", text.strip(), re.ASCII) is None:
-            short = reprlib.repr(text)
-            raise BadRequest(f"{name} must be a whole number, not {short}", field=name)
-        return int(text)
 
 
 Handler = Callable[..., Awaitable[object]]
@@ -115,7 +104,7 @@ class Route:
         if "body" in self._parameters:
             given["body"] = self._read_body(call.body)
         if self.query is not None:
-            given["query"] = self._read_query(self.query, call.args)
+            given["query"] = self._read_query(self.query, call)
         if self.columns is not None:
             given["asked"] = self.columns.read(self._list_parameters(call.query))
         return await self.handler(call, **given)
@@ -130,17 +119,19 @@ class Route:
                 pass  # a body that is no submission is short enough to be read in one turn
         return decoded
 
-    def _read_query(self, kind: type[msgspec.Struct], args: dict[str, str]) -> msgspec.Struct:
+    def _read_query(self, kind: type[msgspec.Struct], call: Call) -> msgspec.Struct:
         """Read the parameters that are none of a list's; an empty one is as one that is missing."""
-        names = kind.__struct_fields__
-        given = {name: args[name] for name in args if args[name] and name in names}
+        if self.method == "POST" and call.body and not call.is_form:
+            raise BadRequest("the body is no form (application/x-www-form-urlencoded)")
+        names = kind.__struct_encode_fields__
+        given = {name: text for name, text in call.args.items() if text and name in names}
         try:
             return msgspec.convert(given, kind, strict=False)
         except msgspec.ValidationError as error:
             raise strict.malformed(error) from None
 
     def _list_parameters(self, query: str) -> Iterator[tuple[str, str]]:
-        own = () if self.query is None else self.query.__struct_fields__
+        own = () if self.query is None else self.query.__struct_encode_fields__
         for name, text in parse_qsl(query, keep_blank_values=True):
             if name not in own:
                 yield name, text

@@ -4,14 +4,58 @@ from __future__ import annotations
 
 import base64
 from functools import partial
+from typing import Annotated
 
+from msgspec import Meta, Struct, field
+
+from coalition import wire
 from coalition.errors import BadRequest
-from coalition.server import answers
+from coalition.server.answers import Plain
+from coalition.server.protocol1 import Load
 from coalition.server.routes import Call, route
 from coalition.wire import Orders, Report
 
 LONGEST_LOAD = 10_000
 """Characters of a worker's load: a thousand processors have six each."""
+
+JobId = Annotated[int, Meta(ge=-1, le=2**53)]
+
+
+class PickQuery(Struct, kw_only=True):
+    """Who asks by protocol 1, and how busy its computer is."""
+
+    hostname: wire.Name
+    """The name of the worker."""
+    load: Annotated[str, Meta(max_length=LONGEST_LOAD)] = "[0]"
+    """Percent per processor, as a text such as `[12]`."""
+    free_memory: wire.Count = 0
+    """MB."""
+    total_memory: wire.Count = 0
+    """MB."""
+    free_memory_3: wire.Count = field(default=0, name="freeMemory")
+    """What `free_memory` was in version 3."""
+    total_memory_3: wire.Count = field(default=0, name="totalMemory")
+    """What `total_memory` was in version 3."""
+
+
+class HeartbeatQuery(PickQuery, kw_only=True):
+    """What a worker says by protocol 1 of the job that it runs."""
+
+    job: JobId = field(default=-1, name="jobId")
+    """The job."""
+    log: str = ""
+    """What it has printed since the last time, in base64."""
+
+
+class EndQuery(Struct, kw_only=True):
+    """How a worker's job has ended, by protocol 1."""
+
+    hostname: wire.Name
+    """The name of the worker."""
+    job: JobId = field(default=-1, name="jobId")
+    """The job."""
+    code: wire.ExitCode = field(default=0, name="errorCode")
+    """Its exit code, negative for a signal."""
 
 
 @route("POST", "/workers/node")
@@ -23,47 +67,37 @@ async def report(call: Call, body: Report) -> Orders:
 
 @route("POST", "/workers/pickjob")
 @route("GET", "/workers/pickjob")
-async def pick(call: Call) -> object:
+async def pick(call: Call, query: PickQuery) -> Plain:
     """Protocol 1: a job for a worker, as the tuple literal that its worker.py evaluates."""
-    start = await call.service.pick(call.args.get("hostname", ""), call.ip, _load(call))
+    start = await call.service.pick(query.hostname, call.ip, _load(query))
     if start is None:
-        return _text("(-1, '', '', '', None)")
+        return Plain("(-1, '', '', '', None)")
     texts = (start.command, start.dir, start.user, start.environment)
     # The u marks the text for Python 2, which else takes an accent for a byte.
-    return _text(f"({start.job}, {', '.join('u' + ascii(text) for text in texts)})")
+    return Plain(f"({start.job}, {', '.join('u' + ascii(text) for text in texts)})")
 
 
 @route("POST", "/workers/heartbeat")
 @route("GET", "/workers/heartbeat")
-async def heartbeat(call: Call) -> object:
-    """Protocol 1: go on or end it."""
+async def heartbeat(call: Call, query: HeartbeatQuery) -> Plain:
+    """Protocol 1: `true` for a job that is to go on, `false` for one that is to be ended."""
     try:
-        log = base64.b64decode(call.args.get("log", ""))
+        log = base64.b64decode(query.log)
     except ValueError:  # binascii.Error is one
         raise BadRequest("log is not base64", field="log") from None
-    name, job = call.args.get("hostname", ""), call.number("jobId", -1)
-    goes_on = await call.service.heartbeat(name, call.ip, _load(call), job, log)
-    return _text("true" if goes_on else "false")
+    goes_on = await call.service.heartbeat(query.hostname, call.ip, _load(query), query.job, log)
+    return Plain("true" if goes_on else "false")
 
 
 @route("POST", "/workers/endjob")
 @route("GET", "/workers/endjob")
-async def end(call: Call) -> object:
-    """Protocol 1: a job has ended."""
-    name, job = call.args.get("hostname", ""), call.number("jobId", -1)
-    await call.service.end(name, call.ip, job, call.number("errorCode", 0))
-    return _text("None")
+async def end(call: Call, query: EndQuery) -> Plain:
+    """Protocol 1: a job has ended; `None`."""
+    await call.service.end(query.hostname, call.ip, query.job, query.code)
+    return Plain("None")
 
 
-def _load(call: Call) -> tuple[str, int, int]:
-    """Give load (a text such as "[12]"), free and total memory in MB; 3.17 had other names."""
-    free = call.number("free_memory", call.number("freeMemory", 0))
-    total = call.number("total_memory", call.number("totalMemory", 0))
-    load = call.args.get("load", "[0]")
-    if len(load) > LONGEST_LOAD:
-        raise BadRequest(f"load has more than {LONGEST_LOAD} characters", field="load")
-    return load, free, total
-
-
-def _text(text: str) -> answers.Answer:
-    return answers.Answer(text.encode(), content_type="text/html")
+def _load(query: PickQuery) -> Load:
+    free = query.free_memory or query.free_memory_3
+    total = query.total_memory or query.total_memory_3
+    return query.load, free, total

@@ -8,8 +8,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from coalition import wire
+from coalition.core import fleet
 from coalition.core.farm import Farm
-from coalition.errors import BadRequest, UnknownWorker
+from coalition.errors import BadRequest, NoInstance, UnknownWorker
 from coalition.server import editing, lists
 from coalition.server.lists import Asked, Listing
 from coalition.server.routes import Call, route
@@ -58,25 +59,32 @@ async def stop(call: Call, body: wire.Names) -> wire.Done:
     return await _order(call, Farm.on_stop_workers, body)
 
 
+@route("POST", "/api/terminateworkers", raises=(UnknownWorker, NoInstance))
+async def terminate(call: Call, body: wire.Names) -> wire.Done:
+    """End the instances in a cloud that workers run on."""
+    return await _order(call, fleet.terminate, body)
+
+
 async def _order(
     call: Call, order: Callable[[Farm, list[str], float], None], names: wire.Names
 ) -> wire.Done:
-    return await call.service.order_workers(call.who, order, names)
+    return await call.service.order_workers(call.who, order, [*names])
 
 
 @route("GET", "/api/affinities")
 async def affinities(call: Call) -> dict[str, str]:
-    """Give the list of known affinity words, by number."""
-    return await call.service.affinities(call.who)
+    """Give the list of known affinity words, by the numbers 1 to 64; empty where there is none."""
+    named = await call.service.affinities(call.who)
+    return {str(number): named.get(str(number), "") for number in wire.AFFINITIES}
 
 
 @route("POST", "/api/affinities")
-async def name_affinities(call: Call, body: dict[str, wire.Text]) -> wire.Done:
+async def name_affinities(call: Call, body: dict[str, wire.ShortText]) -> wire.Done:
     """Write words of that list. Others can be used as well."""
     names: dict[int, str] = {}
     for number, name in body.items():
-        if not (is_id(number) and 0 < int(number) < 64):
-            raise BadRequest(f"{number!r} is not a number from 1 to 63", field=number)
+        if not (is_id(number) and int(number) in wire.AFFINITIES):
+            raise BadRequest(f"{number!r} is not a number from 1 to 64", field=number)
         names[int(number)] = name
     return await call.service.name_affinities(call.who, names)
 
