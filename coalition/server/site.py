@@ -302,7 +302,9 @@ class Page(File):
 
 def _wrong_method(request: Any) -> errors.WrongMethod:
     path, method = _path(request.uri), request.method.decode("ascii", "replace")
-    return errors.WrongMethod(f"{path} takes GET, not {method}", path=path, takes=["GET"])
+    return errors.WrongMethod(
+        f"{path} takes GET and HEAD, not {method}", path=path, takes=["GET", "HEAD"]
+    )
 
 
 class CoalitionSite(Site):

@@ -176,3 +176,10 @@ def test_a_text_is_as_long_as_that_of_any_job(api: Api) -> None:
     answer = add(api, {"cmd": "x" * 100_001}, "POST")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("path", ["/json/addjob?cmd=true", "/workers/pickjob?hostname=w"])
+def test_asking_only_for_the_head_changes_nothing(api: Api, path: str) -> None:
+    answer = api.ask("HEAD", path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert api.get("jobs") == api.get("workers") == []

@@ -178,8 +178,16 @@ def find(method: str, segments: tuple[str, ...]) -> tuple[Route, int]:
     path = "/" + "/".join(segments)
     if methods is None:
         raise UnknownRoute(f"there is no {path} on this server", path=path)
-    found = methods.get("GET" if method == "HEAD" else method)
-    if found is None:
-        takes = ", ".join(sorted(methods))
-        raise WrongMethod(f"{path} takes {takes}, not {method}", path=path, takes=sorted(methods))
-    return found, id
+    takes = _methods(methods)
+    if method not in takes:
+        text = f"{path} takes {', '.join(sorted(takes))}, not {method}"
+        raise WrongMethod(text, path=path, takes=sorted(takes))
+    return takes[method], id
+
+
+def _methods(routes: dict[str, Route]) -> dict[str, Route]:
+    """Give the routes of a path by all methods that it takes: HEAD as GET, if that only looks."""
+    looks, orders = routes.get("GET"), routes.get("POST")
+    if looks is None or (orders is not None and orders.handler is looks.handler):
+        return routes
+    return {**routes, "HEAD": looks}
