@@ -62,7 +62,7 @@ def parser(windows: bool = WINDOWS) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run server.py; give its exit code: 2 for wrong options or settings, 1 for other trouble."""
-    options = parser().parse_args(argv)
+    options = parser(WINDOWS).parse_args(argv)
     if options.service:
         # Windows starts services in its own folder, where no path of a user begins.
         os.chdir(HERE)

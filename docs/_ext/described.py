@@ -19,7 +19,7 @@ from tables import code, table
 
 from coalition import errors, wire
 from coalition.config import Rule, ServerConfig, Setting, WorkerConfig, settings
-from coalition.server.answers import of_error
+from coalition.server.answers import status_of
 from coalition.server.reference.schemas import field_texts
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +117,7 @@ class Errors(Directive):
         """Return the table."""
         kinds = sorted(self.kinds(errors.Refused, errors.Unavailable), key=lambda kind: kind.code)
         rows = [
-            (code(kind.code), str(of_error(kind()).status), code(kind.__name__), str(kind()))
+            (code(kind.code), str(status_of(kind)), code(kind.__name__), str(kind()))
             for kind in kinds
         ]
         return [table(("code", "status", "in Python", "meaning"), rows, (22, 8, 22, 48))]

@@ -34,7 +34,7 @@ with conn:
 print([(job.title, job.affinity, job.user) for job in conn.getJobChildren(group)])
 print(conn.getJob(group).title, conn.getJob(group).total)
 conn.setAffinities({"1": "LINUX"})
-print(conn.getAffinities())
+print(conn.getAffinities()["1"], len(conn.getAffinities()))
 conn.editWorkers({"node": {"affinity": "LINUX", "active": True}})
 print([(worker["name"], worker["affinity"]) for worker in conn.getWorkers()])
 try:
@@ -69,7 +69,7 @@ def test_a_script_for_4_0_runs_as_it_is(farm: Connection, tmp_path: Path) -> Non
         "[True]",
         "[('Frame!', '', 'bob'), ('Join!', '', '')]",
         "Film 2",
-        "{'1': 'LINUX'}",
+        "LINUX 64",
         "[('node', 'LINUX')]",
         "CoalitionError",
     ]

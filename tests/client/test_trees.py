@@ -59,8 +59,8 @@ def test_ids_that_were_created_can_be_used_as_numbers(server: Scripted, farm: Co
 @pytest.mark.parametrize(
     ("job", "said"),
     [
-        ({"title": 5}, r"Expected `str`, got `int` - at `\$\[0\].children\[0\].title`"),
-        ({"priority": "high"}, r"Expected `int`, got `str` - at .*\.priority`"),
+        ({"title": 5}, r"Expected `str \| null`, got `int` - at `\$\[0\].children\[0\].title`"),
+        ({"priority": "high"}, r"Expected `int \| null`, got `str` - at .*\.priority`"),
         ({"retry": -1}, r"Expected `int` >= 0 - at .*\.retry`"),
         ({"timeout": -5}, r"Expected `float` >= 0.0 - at .*\.timeout`"),
         ({"title": {1, 2}}, "got `array`"),
