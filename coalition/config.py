@@ -116,7 +116,9 @@ class ServerConfig:
     ldaptemplateeditjobglobal: str = setting("", "Filter: may change anybody's jobs")
     ldaptemplatedeletejobglobal: str = setting("", "Filter: may delete anybody's jobs")
 
-    commandwhitelist: str = setting("", "Commands that jobs may have; empty: any command")
+    commandwhitelist: str = setting(
+        "", "Commands that jobs may have: expressions that match all of one; empty: any"
+    )
 
     @property
     def database(self) -> Path:

@@ -32,6 +32,12 @@ class Refused(CoalitionError):
     code = "refused"
 
 
+class CommandRefused(Refused):
+    """The white list of this server has no such command."""
+
+    code = "command_refused"
+
+
 class BadRequest(Refused):
     """The request is malformed."""
 

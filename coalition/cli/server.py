@@ -172,6 +172,19 @@ def _confirmed(what: str) -> bool:
         return False
 
 
+def _check_promises(config: ServerConfig) -> None:
+    """Refuse to open a farm that is to be closed, and say which other settings do nothing."""
+    if config.ldaphost:
+        raise ConfigError(
+            "ldaphost is set, but this version has no logins yet: everybody could do everything. "
+            "Remove it from the settings to run an open farm"
+        )
+    if config.smtphost:
+        log.warning("smtphost is set, but this version sends no mails yet")
+    if config.servermode != "normal":
+        log.warning("servermode is %s, but this version starts no workers yet", config.servermode)
+
+
 def _serve(config: ServerConfig, url: str, signals: bool) -> int:
     """Run until the reactor is stopped, by signals if they are to be listened to."""
     from twisted.internet import reactor as twisted_reactor
@@ -179,6 +192,7 @@ def _serve(config: ServerConfig, url: str, signals: bool) -> int:
 
     from coalition.server.app import App
 
+    _check_promises(config)
     reactor: Any = twisted_reactor  # Twisted tells its type only when it is running
     store = open_store(url)
     store.lock()

@@ -162,13 +162,14 @@ class Farm(Crew):
             return self.tree.root
         parent = self.tree.jobs.get(id)
         if parent is None:
-            raise UnknownParent(f"there is no job {id} to be the parent", parent=id)
+            raise UnknownParent(f"there is no job {id} to be the parent", field="parent")
         return parent
 
     def _dependency(self, id: int) -> Job:
         dependency = self.tree.jobs.get(id)
         if dependency is None:
-            raise UnknownDependency(f"there is no job {id} to depend on", dependency=id)
+            text = f"there is no job {id} to depend on"
+            raise UnknownDependency(text, field="dependencies")
         return dependency
 
     @staticmethod

@@ -77,7 +77,7 @@ class Submission:
         """Raise UnknownParent or NotAGroup if the farm cannot hold these jobs."""
         for parent in {parent for parent in self.parents if isinstance(parent, int)}:
             if parent and parent not in tree.jobs:
-                raise UnknownParent(f"there is no job {parent} to be the parent", parent=parent)
+                raise UnknownParent(f"there is no job {parent} to be the parent", field="parent")
             if parent:
                 tree.check_can_hold(tree.jobs[parent])
 
@@ -128,6 +128,8 @@ class Submission:
         for wanted in self.dependencies[job]:
             dependency = tree.jobs.get(wanted) if isinstance(wanted, int) else wanted
             if dependency is None:
-                raise UnknownDependency(f"there is no job {wanted} to depend on", dependency=wanted)
+                raise UnknownDependency(
+                    f"there is no job {wanted} to depend on", field="dependencies"
+                )
             found.append(dependency)
         return found

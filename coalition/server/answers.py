@@ -82,6 +82,7 @@ STATUS: dict[type[errors.CoalitionError], int] = {
     errors.UnknownJob: 404,
     errors.UnknownWorker: 404,
     errors.Unknown: 404,
+    errors.CommandRefused: 403,
     errors.Cycle: 409,
     errors.NameTaken: 409,
     errors.OtherFarm: 409,

@@ -29,6 +29,7 @@ from coalition.server.service import Service
 from coalition.server.site import make_site
 from coalition.server.slices import SteadyClock, pause
 from coalition.server.stream import Stream
+from coalition.server.whitelist import Whitelist
 from coalition.store import loading, versions, writing
 from coalition.store.engine import Store
 
@@ -69,7 +70,16 @@ class App:
         stream = self._stream = Stream(clock, token_hex(4))
         metrics = self._metrics = Metrics(farm, {"version": version, "farm": identity})
         self.service = Service(
-            clock, farm, self.journal, logs, nodes, self._read, stream, metrics, version
+            clock,
+            farm,
+            self.journal,
+            logs,
+            nodes,
+            self._read,
+            stream,
+            metrics,
+            Whitelist(config.commandwhitelist),
+            version,
         )
         self._site = make_site(self.service, public, config.maxbody, reactor)
         self._ports: list[Any] = []

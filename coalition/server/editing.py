@@ -31,7 +31,8 @@ def job_ids(wanted: list[int | str] | dict[str, Any]) -> list[int]:
 def _id(wanted: int | str) -> int:
     if isinstance(wanted, str):
         if not is_id(wanted):
-            raise BadRequest(f"{reprlib.repr(wanted)} is not the id of a job")
+            short = reprlib.repr(wanted)
+            raise BadRequest(f"{short} is not the id of a job", field=short.strip("'"))
         wanted = int(wanted)
     return wanted
 
@@ -51,14 +52,14 @@ def _job_edit(edit: JobEdit) -> dict[str, Any]:
         check_priority(fields["priority"], "$[...].priority")
     if "localprogress" in fields:
         fields["progress_pattern"] = fields.pop("localprogress")
-    check_patterns(fields.get("progress_pattern", ""), fields.get("globalprogress", ""))
+    check_patterns(fields.get("progress_pattern", ""), fields.get("globalprogress", ""), "$[...]")
     if "environment" in fields:
         fields["environment"] = environment_text(fields["environment"])
     if "dependencies" in fields:
         fields["dependencies"] = dependency_ids(fields["dependencies"])
     if "state" in fields:
         state = fields.pop("state")
-        fields.update(ORDERS.get(state, {"state": state}))
+        fields.update(ORDERS.get(state, {"state": state}) if state else {})
     return fields
 
 

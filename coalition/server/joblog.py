@@ -355,7 +355,14 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def check_patterns(local_pattern: str, global_pattern: str) -> None:
-    """Raise BadRequest if one of a job's progress patterns cannot be used."""
-    if local_pattern or global_pattern:
-        Meter(local_pattern, global_pattern, compile_pattern)
+def check_patterns(local_pattern: str, global_pattern: str, path: str) -> None:
+    """Raise BadRequest if one of the progress patterns of the job at `path` cannot be used."""
+    for field, patterns in (
+        ("progress_pattern", (local_pattern, "")),
+        ("globalprogress", ("", global_pattern)),
+    ):
+        if any(patterns):
+            try:
+                Meter(*patterns, compile_pattern)
+            except BadRequest as error:
+                raise BadRequest(f"{error} - at `{path}.{field}`", field=field) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 from twisted.internet.defer import DeferredLock
@@ -16,29 +16,24 @@ from twisted.internet.defer import DeferredLock
 from coalition import wire
 from coalition.core.farm import Farm
 from coalition.core.loading import Loaded
-from coalition.core.states import WORKING
 from coalition.core.submission import Submission
-from coalition.errors import Unavailable, UnknownJob, UnknownParent
-from coalition.server import answers, lists
+from coalition.errors import CommandRefused, Unavailable, UnknownParent
 from coalition.server.auth import Who
 from coalition.server.joblog import JobLogs
 from coalition.server.journal import Journal
-from coalition.server.lists import Columns, Listing
 from coalition.server.metrics import Metrics
 from coalition.server.nodes import Nodes
 from coalition.server.protocol1 import Load, Protocol1
 from coalition.server.slices import Clock, in_slices
 from coalition.server.stream import Stream
 from coalition.server.submitting import Wanted, is_id
+from coalition.server.views import Read, Views
+from coalition.server.whitelist import Whitelist
 from coalition.store import loading, reading
-from coalition.store.listing import Asked
 
 T = TypeVar("T")
 
 DONE: Literal[1] = 1
-
-Read = Callable[..., Awaitable[Any]]
-"""Runs a function of the store, with a connection as its first argument, in another thread."""
 
 AT_ONCE = 500
 """Jobs that are added in one turn; more of them are built and written beside the farm."""
@@ -50,8 +45,8 @@ ROWS = 250
 """Rows of a large submission in one batch: others wait for a few milliseconds of writing."""
 
 
-class Service:
-    """The farm as its users see it."""
+class Service(Views):
+    """The farm as its users see it and as they change it."""
 
     def __init__(
         self,
@@ -63,19 +58,17 @@ class Service:
         read: Read,
         stream: Stream,
         metrics: Metrics,
+        whitelist: Whitelist,
         version: str,
     ) -> None:
         """Put the parts together; see coalition.server.app."""
-        self.clock = clock
-        self.farm = farm
-        self.journal = journal
-        self.logs = logs
+        super().__init__(clock, farm, journal, logs, read)
         self.nodes = nodes
         self.stream = stream
         self.metrics = metrics
+        self._whitelist = whitelist
         self.version = version  # of the server
         self._protocol1 = Protocol1(farm, logs, nodes)
-        self._read_store = read
         self._loading = DeferredLock()
         self._hidden: list[tuple[int, int]] = []  # ids of submissions still being written
         self._next_submission = 1
@@ -88,14 +81,6 @@ class Service:
         self.nodes.look()
         await self.journal.durable()
         return value
-
-    async def _read(self, function: Callable[..., T], *args: object) -> T:
-        await self.journal.durable()
-        result: T = await self._read_store(function, *args)
-        return result
-
-    def _now(self) -> float:
-        return self.clock.seconds()
 
     def _check_open(self) -> None:
         if self.stopping:
@@ -138,6 +123,7 @@ class Service:
         self._check_open()
         wanted = Wanted()
         await in_slices(wanted.read(body), self.clock)
+        self._whitelist.check((spec.user or "", spec.command or "") for spec in wanted.specs)
         outer = {name: await self._parent_id(name) for name in _outer_parents(wanted)}
         needed = [*outer.values(), *wanted.outer_dependencies()]
         await self._known(needed)
@@ -154,6 +140,14 @@ class Service:
         finally:
             self.farm.pins -= Counter(needed)
         return await self._saved(wanted.answer(first))
+
+    def may_run(self, who: Who, job: wire.NewJob) -> bool:
+        """Say whether the white list has the command of a new job."""
+        try:
+            self._whitelist.check([(job.user or "", job.command or "")])
+        except CommandRefused:
+            return False
+        return True
 
     async def _submit_large(self, submission: Submission, first: int) -> None:
         """Write the rows in several batches, unseen, and make them count in one moment."""
@@ -203,7 +197,7 @@ class Service:
             found = await self._read(reading.find_title, titles[0])
         if found is None:
             short = reprlib.repr(parent)
-            raise UnknownParent(f"there is no job {short} to be the parent", parent=parent[:200])
+            raise UnknownParent(f"there is no job {short} to be the parent", field="parent")
         return found
 
     # --- orders about jobs --------------------------------------------------------------------
@@ -220,8 +214,16 @@ class Service:
                 named.append(changed[id]["parent"])
             named += edit.get("dependencies", ())
         await self._known(named)
+        self._whitelist.check(self._commands(changed))
         self.farm.on_edit(changed, self._now())
         return await self._saved(DONE)
+
+    def _commands(self, edits: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+        """Give whose commands will be what after these edits, where that is not as before."""
+        for id, edit in edits.items():
+            job = self.farm.tree.jobs.get(id)
+            if job is not None and ("command" in edit or "user" in edit):
+                yield edit.get("user", job.user), edit.get("command", job.command)
 
     async def order_jobs(
         self, who: Who, order: Callable[[Farm, list[int], float], None], ids: list[int]
@@ -235,76 +237,6 @@ class Service:
     async def set_dependencies(self, who: Who, id: int, dependencies: list[int]) -> wire.Done:
         """Replace what a job depends on."""
         return await self.edit_jobs(who, {id: {"dependencies": dependencies}})
-
-    # --- looking at jobs ------------------------------------------------------------------------
-
-    async def job(self, who: Who, id: int) -> wire.JobWithDependencies:
-        """Give one job, with its dependencies."""
-        job = await self._read(reading.job, id, self._now())
-        if job is None:
-            raise UnknownJob(f"there is no job {id}", id=id)
-        return wire.JobWithDependencies(**job, ping_time=_ping(job, self._pings()))
-
-    async def jobs(self, who: Who, asked: Asked) -> Listing[wire.Job]:
-        """Give the jobs at the top, or, with any condition, all that satisfy it."""
-        return await self._jobs(asked, *(() if asked.where else (reading.below(0),)))
-
-    async def children(self, who: Who, parent: int, asked: Asked) -> Listing[wire.Job]:
-        """Give the jobs directly below a job; 0 is the root."""
-        if parent:
-            await self.job(who, parent)
-        return await self._jobs(asked, reading.below(parent))
-
-    async def dependencies(self, who: Who, id: int, asked: Asked) -> Listing[wire.Job]:
-        """Give the jobs that a job depends on."""
-        await self.job(who, id)
-        return await self._jobs(asked, reading.dependencies_of(id))
-
-    async def _jobs(self, asked: Asked, *where: Any) -> Listing[wire.Job]:
-        """Read jobs and make JSON of them, all in the other thread: they may be 100,000."""
-        now, pings = self._now(), self._pings()
-
-        def read(connection: Any) -> Listing[wire.Job]:
-            total, found = reading.jobs(connection, now, asked, *where)
-            jobs = (wire.Job(**job, ping_time=_ping(job, pings)) for job in found)
-            return Listing(total, answers.json_list(jobs))
-
-        return await self._read(read)
-
-    async def distinct(self, who: Who, columns: Columns, asked: Asked) -> Listing[Any]:
-        """Give the values that the only one of these columns has in any job."""
-        (name,) = columns.kinds
-        values = await self._read(reading.distinct, name)
-        return _listing(columns, map(columns.row, values), asked, name)
-
-    def _pings(self) -> dict[str, float]:
-        """Give when each worker that has a run was last heard of, which only memory knows."""
-        return {run.worker.name: run.worker.ping_time for run in self.farm.runs.values()}
-
-    async def children_dependencies(
-        self, who: Who, id: int, asked: Asked
-    ) -> Listing[wire.Dependency]:
-        """Give which child of a job depends on what."""
-        if id:
-            await self.job(who, id)
-        pairs = await self._read(reading.children_dependencies, id)
-        rows = (wire.Dependency(*pair) for pair in pairs)
-        return _listing(lists.DEPENDENCIES, rows, asked, "id")
-
-    async def log_file(self, who: Who, id: int) -> tuple[str, int, str]:
-        """Give what JobLogs.look() says of a job's log."""
-        await self.job(who, id)
-        return self.logs.look(id)
-
-    async def events(self, who: Who, asked: Asked, howlong: float | None) -> Listing[wire.Event]:
-        """Give the runs that satisfy what is asked, begun in the last `howlong` seconds."""
-        since = None if howlong is None else self._now() - howlong
-
-        def read(connection: Any) -> Listing[wire.Event]:
-            total, found = reading.events(connection, asked, since)
-            return Listing(total, answers.json_list(wire.Event(**run) for run in found))
-
-        return await self._read(read)
 
     async def health(self, who: Who) -> list[str]:
         """Give what is wrong with the server, nothing if it is well."""
@@ -321,18 +253,6 @@ class Service:
 
     # --- workers ----------------------------------------------------------------------------------
 
-    async def workers(self, who: Who, asked: Asked) -> Listing[wire.Worker]:
-        """Give the workers."""
-        workers = [wire.Worker(**row) for row in await self._read(reading.workers)]
-        for shown in workers:
-            worker = self.farm.workers.get(shown.name)
-            if worker is not None:
-                shown.ping_time = round(worker.ping_time, 3)
-                shown.cpu = worker.cpu
-                shown.free_memory = worker.free_memory
-                shown.total_memory = worker.total_memory
-        return _listing(lists.WORKERS, workers, asked, "name")
-
     async def edit_workers(self, who: Who, edits: dict[str, dict[str, object]]) -> wire.Done:
         """Change affinity lines or the active flag of workers."""
         self._check_open()
@@ -348,10 +268,6 @@ class Service:
         order(self.farm, names, self._now())
         self.nodes.refresh(names)
         return await self._saved(DONE)
-
-    async def affinities(self, who: Who) -> dict[str, str]:
-        """Give the list of known affinity words, by number."""
-        return await self._read(reading.affinities)
 
     async def name_affinities(self, who: Who, names: Mapping[int, str]) -> wire.Done:
         """Write the list of known affinity words."""
@@ -381,15 +297,6 @@ class Service:
         self._check_open()
         self._protocol1.end(name, ip, job, code, self._now())
         await self._saved(None)
-
-
-def _ping(job: Mapping[str, Any], pings: Mapping[str, float]) -> float:
-    return round(pings.get(job["worker"], 0.0) if job["state"] == WORKING else 0.0, 3)
-
-
-def _listing(columns: Columns, rows: Iterable[Any], asked: Asked, last: str) -> Listing[Any]:
-    total, found = columns.part(rows, asked, last)
-    return Listing(total, answers.json_list(found))
 
 
 def _outer_parents(wanted: Wanted) -> set[int | str]:

@@ -96,9 +96,10 @@ class Stream:
         self._last += 1
         text = self._message("changed", msgspec.json.encode(said))
         self._messages.append(text)
-        for watcher in self._watchers:
-            self._watchers[watcher] = self._last
-            watcher.send(text)
+        for watcher in list(self._watchers):
+            if watcher in self._watchers:  # one that was sent something may have filled up, or left
+                self._watchers[watcher] = self._last
+                watcher.send(text)
 
     def _many(self) -> bool:
         return max(len(self._jobs), len(self._workers), len(self._runs)) > MOST
@@ -116,11 +117,10 @@ class Stream:
 
     def watch(self, watcher: Watcher, last: str) -> None:
         """Tell a connection from now on, or from after message `last`, if that is known."""
-        watcher.send(f"retry: {AGAIN}\n\n".encode())
         had = self._number(last)
-        if had is None:
-            watcher.send(self._message("gap" if last else "hello", b"{}"))
         self._watchers[watcher] = self._last if had is None else had
+        first = b"" if had is not None else self._message("gap" if last else "hello", b"{}")
+        watcher.send(f"retry: {AGAIN}\n\n".encode() + first)
         self._catch_up(watcher)
         if not self._beating:
             self._beating = True
@@ -136,6 +136,8 @@ class Stream:
 
     def _catch_up(self, watcher: Watcher) -> None:
         """Send what it has not had; a gap where that is not kept any more."""
+        if watcher not in self._watchers:
+            return
         missing = self._last - self._watchers[watcher]
         self._watchers[watcher] = self._last
         if missing > len(self._messages):

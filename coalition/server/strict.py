@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,11 @@ so no text of any length makes it go back, nor takes a brace in a text for one."
 
 FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises about a body."""
+
+LONGEST_SHOWN = 100
+"""Characters of a name that somebody made up, which an error shows."""
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -87,9 +93,49 @@ def fault(error: Exception, body: bytes, path: str = "$") -> BadRequest:
 
 def malformed(error: msgspec.ValidationError, path: str = "$") -> BadRequest:
     """Make the error for a value of the wrong type; msgspec's message ends with its path."""
-    text = str(error).replace("`$", f"`{path}").replace("`key in $", f"`key in {path}")
-    place = re.search(r" - at `(?:key in )?\$\.?([^`]*)`$", text)
-    return BadRequest(text, **{"field": place[1]} if place and place[1] else {})
+    said, _, place = str(error).partition(" - at `")
+    place = path + place.removeprefix("key in ").removeprefix("$").removesuffix("`")
+    name = re.search("unknown field `(.*)`", said, re.DOTALL)
+    if name is not None:
+        short = name[1] if len(name[1]) <= LONGEST_SHOWN else name[1][:LONGEST_SHOWN] + "..."
+        said, place = f"there is no field {short!r}", f"{place}.{short}"
+    field = place.removeprefix("$").removeprefix(".")
+    return BadRequest(f"{said} - at `{place}`", **{"field": field} if field else {})
+
+
+def fault_of_value(error: Exception, body: bytes, kind: Any) -> BadRequest:
+    """Say the same where the body is an object of values of a type: also which value it is."""
+    if isinstance(error, msgspec.ValidationError) and body.lstrip()[:1] == b"{":
+        values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        decoder = msgspec.json.Decoder(kind, strict=False)
+        for key, value in values.items():
+            try:
+                decoder.decode(value)
+            except msgspec.ValidationError as inner:
+                return malformed(inner, f"$.{key}" if len(key) <= LONGEST_SHOWN else "$.")
+    return fault(error, body)
+
+
+def check_texts(body: bytes) -> None:
+    """Refuse what has been decoded if a text in it has a NUL: no command, no path can have one."""
+    if _NUL.search(body) is not None:
+        path = _find_nul(msgspec.json.decode(body), "$")
+        raise BadRequest(f"a text with a NUL - at `{path}`", field=path.removeprefix("$."))
+
+
+def _find_nul(value: object, path: str) -> str:
+    """Give where a text with a NUL is, or nothing."""
+    if isinstance(value, str):
+        return path if "\0" in value else ""
+    if isinstance(value, dict):
+        places = ((one, f"{path}.{key}") for key, one in value.items())
+        if any("\0" in key for key in value):
+            return path
+    elif isinstance(value, list):
+        places = ((one, f"{path}[{number}]") for number, one in enumerate(value))
+    else:
+        return ""
+    return next(filter(None, (_find_nul(one, place) for one, place in places)), "")
 
 
 def _reason(error: Exception, body: bytes) -> str:

@@ -56,11 +56,13 @@ class Wanted:
         if body.lstrip()[:1] == b"[":
             self.shape = []
             items = _decode(_raw_list, body, "$")
+            strict.check_texts(body)
             yield from strict.check_keys(body)
             yield from self._read_list(items, -1, self.shape, "$", 0)
         else:
             self.shape = [None]
             _decode(_raw, body, "$")
+            strict.check_texts(body)
             yield from strict.check_keys(body)
             yield from self._read_one(body, -1, self.shape, 0, "$", 0)
             self.shape = self.shape[0]
@@ -87,7 +89,8 @@ class Wanted:
         self.parents.append(parent)
         if spec.key is not None:
             if spec.key in self.keys:
-                raise BadRequest(f"the key {spec.key!r} stands there twice - at `{path}.key`")
+                text = f"the key {spec.key!r} stands there twice - at `{path}.key`"
+                raise BadRequest(text, field="key")
             self.keys[spec.key] = index
         shape[at] = index
         yield
@@ -162,7 +165,8 @@ def _decode_job(raw: bytes | msgspec.Raw, path: str) -> NewJob:
     except strict.FAULTS as error:
         spec = _decode_answer(raw, path, strict.fault(error, bytes(raw), path))
     check_priority(spec.priority or 0, f"{path}.priority")
-    check_patterns(spec.progress_pattern or spec.localprogress or "", spec.globalprogress or "")
+    local = spec.progress_pattern or spec.localprogress or ""
+    check_patterns(local, spec.globalprogress or "", path)
     return spec
 
 
@@ -192,7 +196,7 @@ def _make_job(id: int, spec: NewJob) -> Job:
         title=spec.title or "",
         command=spec.command or "",
         dir=FOLDER if spec.dir is None else spec.dir,
-        environment=environment_text(spec.environment or ""),
+        environment=environment_text(spec.environment or spec.env or ""),
         affinity=spec.affinity or "",
         words=parse_words(spec.affinity or ""),
         priority=PRIORITY if spec.priority is None else spec.priority,
@@ -235,7 +239,9 @@ def parse_dependencies(
         return []
     if isinstance(wanted, str):
         return [_id_or_name(part, keys) for part in re.split(r"[,\s]+", wanted.strip()) if part]
-    return [_id_or_name(part, keys) if isinstance(part, str) else part for part in wanted]
+    # 4.0's page had [""] for none.
+    parts = (part for part in wanted if part != "")
+    return [_id_or_name(part, keys) if isinstance(part, str) else part for part in parts]
 
 
 def _id_or_name(text: str, keys: Iterable[str]) -> int | str:
@@ -245,8 +251,10 @@ def _id_or_name(text: str, keys: Iterable[str]) -> int | str:
 def no_dependency(name: str) -> BadRequest | UnknownDependency:
     """Make the error for a dependency that is no id a job can have, and no key of the request."""
     if name.isdigit():
-        return UnknownDependency(f"there is no job {reprlib.repr(name)} to depend on")
-    return BadRequest(f"the dependency {reprlib.repr(name)} is neither an id nor a key")
+        text = f"there is no job {reprlib.repr(name)} to depend on"
+        return UnknownDependency(text, field="dependencies")
+    text = f"the dependency {reprlib.repr(name)} is neither an id nor a key"
+    return BadRequest(text, field="dependencies")
 
 
 def is_id(text: str) -> bool:

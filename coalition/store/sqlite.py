@@ -89,7 +89,8 @@ class SQLite:
         if not url.database or url.database == ":memory:":
             raise StoreError("the database needs a file")
         self.url = url
-        self.path = Path(url.database)
+        # Through a link it is the same database, with the same lock.
+        self.path = Path(url.database).resolve()
         self.name = str(self.path)
 
     def writer(self) -> Engine:

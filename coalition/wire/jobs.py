@@ -19,7 +19,7 @@ Ids = list[int | str] | dict[str, msgspec.Raw]
 """Which jobs: a list of ids, as numbers or texts of digits, or an object whose keys are the ids."""
 
 Children = Annotated[
-    list[msgspec.Raw],
+    list[msgspec.Raw] | None,
     Meta(extra_json_schema={"items": {"$ref": "#/components/schemas/NewJob"}}),
 ]
 """Each is decoded for itself: so large trees take several turns of the reactor."""
@@ -38,6 +38,8 @@ class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The folder it runs in."""
     environment: Environment | None = ""
     r"""`A=1\nB=2`, with a backslash and an n between, or an object of texts."""
+    env: Environment | None = None
+    """Another name of `environment`."""
     parent: int | str | None = 0
     """Its group: an id, a title, or a path of titles such as `films|shot 12`; 0 is the top."""
     priority: int | None = PRIORITY
@@ -74,7 +76,7 @@ class NewJob(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     `dir`. Workers of 4.0 use `dir`."""
     key: str | None = None
     """A name by which `dependencies` in the same request mean it."""
-    children: Children | None = None
+    children: Children = None
     """Jobs to create in it, each like this one."""
 
 
@@ -93,7 +95,7 @@ class JobEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
     affinity: Text | UnsetType = UNSET
     url: Text | UnsetType = UNSET
     user: Text | UnsetType = UNSET
-    state: Literal["WAITING", "PAUSED", "FINISHED", "ERROR"] | UnsetType = UNSET
+    state: Literal["WAITING", "PAUSED", "FINISHED", "ERROR", ""] | UnsetType = UNSET
     """WAITING starts it and PAUSED pauses it. FINISHED and ERROR set it so by hand, if it is no
     group: what runs is ended, the pause is lifted, and no try is counted."""
     paused: bool | UnsetType = UNSET

@@ -93,7 +93,7 @@ def test_a_local_pattern_alone_tells_the_progress_too() -> None:
 )
 def test_a_pattern_cannot_stall_the_server(pattern: str) -> None:
     try:
-        check_patterns("", pattern)
+        check_patterns("", pattern, "$")
     except BadRequest:
         return  # too large is an answer, too
     gauge = meter(whole=pattern)
@@ -109,7 +109,7 @@ def test_a_pattern_cannot_stall_the_server(pattern: str) -> None:
 )
 def test_a_pattern_that_cannot_be_used_is_refused(pattern: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        check_patterns(pattern, "")
+        check_patterns(pattern, "", "$")
 
     assert re.search("progress pattern", str(refused.value))
 

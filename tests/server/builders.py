@@ -25,6 +25,7 @@ from coalition.server.metrics import Metrics
 from coalition.server.nodes import Nodes
 from coalition.server.service import Service
 from coalition.server.stream import Stream
+from coalition.server.whitelist import Whitelist
 from coalition.store import loading, writing
 from coalition.store.engine import Store, open_store
 from coalition.store.listing import ALL, Asked, Condition
@@ -128,6 +129,7 @@ class Inside:
             self._read,
             self.stream,
             metrics,
+            Whitelist(""),
             "5",
         )
 

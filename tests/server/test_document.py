@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 from coalition.cli import programs
 from coalition.server import site  # noqa: F401 - which knows all modules of routes
 from coalition.server.reference.examples import EXAMPLES
+from coalition.server.reference.schemas import PLACE
 from coalition.server.routes import routes
 from tests.server.builders import Api
 
@@ -27,10 +28,6 @@ REFUSALS = """
 expected-statuses = [400, 404, 405, 409, 413]
 """
 """What is malformed may be too large before anybody sees that."""
-
-WITHOUT_EXAMPLE = {"/api/jobs/where", "/api/jobs/count/where", "/api/stream", "/api/docs",
-                   "/api/openapi.json", "/metrics"}  # fmt: skip
-"""Routes without parameters whose answer is refused, endless, or too long for an example."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def test_every_route_but_the_workers_own_is_in_the_document_with_an_example(
     told = {(method.upper(), path) for path, one in document["paths"].items() for method in one}
     public = {(one.method, one.path) for one in routes() if not one.path.startswith("/workers/")}
     assert told == public
-    assert {path for method, path in public - {*EXAMPLES}} == WITHOUT_EXAMPLE
+    assert public == {*EXAMPLES}
 
 
 def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> None:
@@ -70,6 +67,28 @@ def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> Non
         if not one["description"]
     ]
     assert fields == parameters == []
+
+
+def test_the_document_knows_trees_the_stream_and_an_ill_server(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["NewJob"]["properties"]["children"]["items"] == {"$ref": f"{PLACE}NewJob"}
+    assert {"jobs", "workers", "runs", "more"} == set(schemas["Changed"]["properties"])
+    ill = document["paths"]["/health"]["get"]["responses"]["503"]
+    assert ill["content"]["application/json"]["schema"] == {"$ref": f"{PLACE}Health"}
+    for path, name in (("/api/jobs/{id}/log", "Range"), ("/api/stream", "Last-Event-ID")):
+        named = [one["name"] for one in document["paths"][path]["get"]["parameters"]]
+        assert name in named
+
+
+def test_what_changes_something_may_be_kept_though_the_answer_is_503(
+    document: dict[str, Any],
+) -> None:
+    for path, method in (("/api/jobs", "put"), ("/api/workers", "post"), ("/json/addjob", "get")):
+        told = document["paths"][path][method]["responses"]["503"]["description"]
+        assert "not_durable" in told
+    looking = document["paths"]["/api/jobs"]["get"]["responses"]["503"]["description"]
+    assert "not_durable" not in looking
+    assert "not_durable" in document["info"]["description"]
 
 
 def test_the_page_shows_every_route_and_type_and_needs_nothing_from_elsewhere(

@@ -180,3 +180,11 @@ def test_a_number_is_no_text(api: Api) -> None:
 
     assert answer.status_code == 400
     assert "$.title" in answer.json()["error"]["message"]
+
+
+def test_what_the_page_sent_for_nothing_is_nothing(api: Api) -> None:
+    job = api.put({"command": "true", "env": "A=1", "dependencies": [""]})
+    api.post("jobs", {str(job): {"state": "", "dependencies": [""]}})
+    shown = api.get(f"jobs/{job}")
+    assert (shown["environment"], shown["dependencies"]) == ("A=1", [])
+    assert shown["state"] == "WAITING"

@@ -45,7 +45,7 @@ def ask(api: Api, method: str, path: str, example: Example) -> Any:
     place = path.replace("{id}", str(example.id))
     query = f"?{example.query}" if example.query else ""
     answer = api.ask(method, f"{place}{query}", example.body)
-    assert answer.status_code == 200, f"{method} {path}: {answer.text}"
+    assert answer.status_code == example.status, f"{method} {path}: {answer.text}"
     return answer.text if "text/plain" in answer.headers["content-type"] else answer.json()
 
 
@@ -59,6 +59,8 @@ def work(api: Api) -> None:
 
 def test_every_example_is_what_a_fresh_server_answers(fresh: Api) -> None:
     for (method, path), example in EXAMPLES.items():
+        if not example.played:
+            continue
         came = ask(fresh, method, path, example)
         if (method, path) == ("PUT", "/api/jobs"):
             work(fresh)

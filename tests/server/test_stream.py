@@ -135,6 +135,25 @@ def test_a_connection_that_takes_nothing_is_sent_nothing_until_it_does(farm: Ins
     assert [event[0] for event in slow.events][4:] == ["gap"]
 
 
+def test_a_connection_that_fills_up_costs_the_others_nothing(farm: Inside) -> None:
+    class Full(Ear):
+        def send(self, text: bytes) -> None:
+            super().send(text)
+            farm.stream.hold(self)
+
+    ears = [listening(farm), Full(), listening(farm)]
+    farm.stream.watch(ears[1], "")
+    for _ in range(3):
+        farm.submit()
+        moment(farm)
+    assert [event[1] for event in ears[0].events] == ["s-0", "s-1", "s-2", "s-3"]
+    assert ears[2].events == ears[0].events
+    assert [event[0] for event in ears[1].events] == ["hello"]
+    for _ in range(3):
+        farm.stream.go_on(ears[1])
+    assert ears[1].events == ears[0].events
+
+
 def test_a_quiet_stream_shows_that_it_lives(farm: Inside) -> None:
     ear = listening(farm)
     before = ear.text

@@ -25,9 +25,10 @@ TEXT = "text/plain; charset=utf-8"
 
 INTRODUCTION = """\
 Requests and answers are JSON. An answer with a status below 400 means that the change is in the
-database; one of 400 or more means that nothing has changed. Times are seconds since 1970,
-durations and time limits seconds. A number or truth value may be sent as a text. What 4.0
-answered at /api/webfrontend/ is there as well.
+database; one of 400 or more means that nothing has changed, but for the code `not_durable`: then
+the database does not take the change at the moment, and it is written as soon as that can be.
+Times are seconds since 1970, durations and time limits seconds. A number or truth value may be
+sent as a text. What 4.0 answered at /api/webfrontend/ is there as well.
 """
 
 TAGS = {
@@ -47,7 +48,7 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     shown = [route for route in routes if not route.path.startswith("/workers/")]
     sent = (kind for route in shown for kind in (route.body, *_fields(route.query)))
     answered = (_rows(route.hints["return"]) for route in shown)
-    schemas = Schemas(filter(None, sent), [wire.ErrorAnswer, *filter(None, answered)])
+    schemas = Schemas(filter(None, sent), [wire.ErrorAnswer, wire.Changed, *filter(None, answered)])
     paths: dict[str, dict[str, Any]] = {}
     for route in shown:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
@@ -75,6 +76,7 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
             *([_path_id(example)] if "{id}" in route.path else []),
             *_query(route, schemas),
             *_list_parameters(route),
+            *_headers(route),
         ],
         "responses": dict(_responses(route, schemas, example)),
     }
@@ -107,6 +109,11 @@ def _query(route: Route, schemas: Schemas) -> Iterator[dict[str, Any]]:
         text = texts.get(field.name, "")
         schema = {"anyOf": [schemas.of(field.type), {"const": ""}], "default": field.default}
         yield {"name": field.name, "in": "query", "description": text, "schema": schema}
+
+
+def _headers(route: Route) -> Iterator[dict[str, Any]]:
+    for name, text in route.headers.items():
+        yield {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
 
 
 def _list_parameters(route: Route) -> Iterator[dict[str, Any]]:
@@ -166,14 +173,20 @@ def _responses(
             good["headers"] = {"X-Total-Count": TOTAL}
         yield "200", good
     for status, text in route.also.items():
-        yield str(status), {"description": text, "content": {TEXT: {"schema": {"type": "string"}}}}
+        body = {TEXT: {"schema": {"type": "string"}}}
+        if media is None:
+            body = {JSON: {"schema": schemas.of(_rows(kind))}}
+        yield str(status), {"description": text, "content": body}
     codes: dict[int, list[type[CoalitionError]]] = {}
     for error in route.errors:
-        codes.setdefault(status_of(error), []).append(error)
+        if status_of(error) not in route.also:
+            codes.setdefault(status_of(error), []).append(error)
     for status, kinds in sorted(codes.items()):
         text = " ".join(f"`{one.code}`: {one.__doc__}" for one in dict.fromkeys(kinds))
-        error_schema = schemas.of(wire.ErrorAnswer)
-        yield str(status), {"description": text, "content": {JSON: {"schema": error_schema}}}
+        content = {"schema": schemas.of(wire.ErrorAnswer)}
+        if status == example.status:
+            content |= _example(example)
+        yield str(status), {"description": text, "content": {JSON: content}}
 
 
 def _example(example: Example) -> dict[str, Any]:

@@ -8,15 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from coalition.server.routes.jobs import SAFE
+
 
 @dataclass(frozen=True)
 class Example:
-    """What is sent, and what is answered; `id` is that in the path."""
+    """What is sent, and what is answered; `id` is that in the path.
+
+    One that is not `played` has an answer that is longer, or has no end.
+    """
 
     id: int = 3
     query: str = ""
     body: Any = None
     answer: Any = None
+    status: int = 200
+    played: bool = True
 
 
 FILM = {
@@ -74,6 +81,11 @@ WORKER = {
 }  # fmt: skip
 
 HELLO = "title=Hello&cmd=echo+hello&retry=3"
+
+GONE = Example(
+    status=410,
+    answer={"error": {"code": "gone", "message": SAFE, "detail": {"use": "/api/jobs"}}},
+)
 
 EXAMPLES: dict[tuple[str, str], Example] = {
     ("PUT", "/api/jobs"): Example(
@@ -144,6 +156,16 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("POST", "/json/addjob"): Example(query=HELLO, answer="7"),
     ("GET", "/xmlrpc/addjob"): Example(query=HELLO, answer="8"),
     ("POST", "/xmlrpc/addjob"): Example(query=HELLO, answer="9"),
+    ("GET", "/api/jobs/where"): GONE,
+    ("GET", "/api/jobs/count/where"): GONE,
+    ("GET", "/api/stream"): Example(
+        answer='id: 5f3a-7\nevent: changed\ndata: {"jobs":[3,4],"runs":[2]}\n\n', played=False
+    ),
+    ("GET", "/metrics"): Example(
+        answer='coalition_jobs{state="WAITING"} 2.0\ncoalition_healthy 1.0\n', played=False
+    ),
+    ("GET", "/api/openapi.json"): Example(answer={"openapi": "3.1.0"}, played=False),
+    ("GET", "/api/docs"): Example(answer="<!DOCTYPE html>", played=False),
     ("GET", "/api/version"): Example(
         answer={"version": "5.0.0", "api": 1, "farm": "9417b08407904e55ad7d22d53fece2e1"}
     ),

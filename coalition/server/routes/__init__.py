@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -65,7 +65,9 @@ class Route:
     sends: Any
     """The type of a body that the handler reads for itself."""
     also: Mapping[int, str]
-    """Other statuses of good answers, and what each means; their bodies are texts."""
+    """Other statuses that are no errors, and what each means."""
+    headers: Mapping[str, str]
+    """Header fields of the request that it reads, and what each means."""
 
     @cached_property
     def hints(self) -> dict[str, Any]:
@@ -86,9 +88,17 @@ class Route:
     def errors(self) -> Kinds:
         """All errors that it may answer."""
         common: list[type[CoalitionError]] = [errors.BadRequest, errors.Unavailable]
+        if self.changes:
+            common.append(errors.NotDurable)
         if self.body is not None:
             common.append(errors.TooLarge)
         return (*common, *self.raises)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it does something, rather than only look."""
+        twin = _routes[segments_of(self.path)].get("POST")
+        return self.method != "GET" or (twin is not None and twin.handler is self.handler)
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -113,11 +123,18 @@ class Route:
         try:
             decoded = self._decoder.decode(body or b"{}")
         except strict.FAULTS as error:
-            raise strict.fault(error, body) from None
+            raise self._fault(error, body) from None
         if self.path != NODE_PATH:  # a node says no key twice, and says much
+            strict.check_texts(body)
             for _ in strict.check_keys(body):
                 pass  # a body that is no submission is short enough to be read in one turn
         return decoded
+
+    def _fault(self, error: Exception, body: bytes) -> BadRequest:
+        kind = self.hints["body"]
+        if get_origin(kind) is dict:
+            return strict.fault_of_value(error, body, get_args(kind)[1])
+        return strict.fault(error, body)
 
     def _read_query(self, kind: type[msgspec.Struct], call: Call) -> msgspec.Struct:
         """Read the parameters that are none of a list's; an empty one is as one that is missing."""
@@ -148,12 +165,13 @@ def route(
     columns: Columns | None = None,
     sends: Any = None,
     also: Mapping[int, str] = MappingProxyType({}),
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Handler], Handler]:
     """Serve a method of a path; see Route."""
 
     def register(handler: Handler) -> Handler:
-        one = Route(method, path, handler, raises, columns, sends, also)
-        _routes.setdefault(tuple(path.strip("/").split("/")), {})[method] = one
+        one = Route(method, path, handler, raises, columns, sends, also, headers)
+        _routes.setdefault(segments_of(path), {})[method] = one
         return handler
 
     return register
@@ -187,7 +205,10 @@ def find(method: str, segments: tuple[str, ...]) -> tuple[Route, int]:
 
 def _methods(routes: dict[str, Route]) -> dict[str, Route]:
     """Give the routes of a path by all methods that it takes: HEAD as GET, if that only looks."""
-    looks, orders = routes.get("GET"), routes.get("POST")
-    if looks is None or (orders is not None and orders.handler is looks.handler):
-        return routes
-    return {**routes, "HEAD": looks}
+    looks = routes.get("GET")
+    return routes if looks is None or looks.changes else {**routes, "HEAD": looks}
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """Split a path at its slashes."""
+    return tuple(path.strip("/").split("/"))

@@ -11,6 +11,7 @@ from coalition import wire
 from coalition.core.farm import Farm
 from coalition.errors import (
     BadRequest,
+    CommandRefused,
     Cycle,
     Gone,
     IllegalMove,
@@ -24,6 +25,15 @@ from coalition.server import answers, editing, lists
 from coalition.server.lists import Asked, Listing
 from coalition.server.routes import Call, route
 
+SAFE = (
+    "where_clause took SQL from anybody; ask GET /api/jobs with state=ERROR,WORKING, user=ada, "
+    "title=shot, priority_min=10, sort=-priority,id, limit=100, offset=200; the header "
+    "X-Total-Count of its answer is the count"
+)
+
+COMMANDS = (CommandRefused,)
+"""What may be wrong with what a job runs."""
+
 LINKS = (UnknownParent, UnknownDependency, NotAGroup, Cycle)
 """What may be wrong with where a job is put and what it waits for."""
 
@@ -34,14 +44,14 @@ async def roots(call: Call, asked: Asked) -> Listing[wire.Job]:
     return await call.service.jobs(call.who, asked)
 
 
-@route("PUT", "/api/jobs", sends=wire.NewJobs, raises=LINKS)
+@route("PUT", "/api/jobs", sends=wire.NewJobs, raises=(*COMMANDS, *LINKS))
 async def submit(call: Call) -> wire.CreatedJobs:
     """Create a job, or many with all that is below them: all or none; the ids in that shape."""
     ids: wire.CreatedJobs = await call.service.submit(call.who, call.body)
     return ids
 
 
-@route("POST", "/api/jobs", raises=(UnknownJob, IllegalMove, *LINKS))
+@route("POST", "/api/jobs", raises=(UnknownJob, IllegalMove, *COMMANDS, *LINKS))
 async def edit(call: Call, body: dict[str, wire.JobEdit]) -> wire.Done:
     """Change fields of jobs, by their ids: all or none."""
     return await call.service.edit_jobs(call.who, editing.job_edits(body))
@@ -150,12 +160,7 @@ async def affinities(call: Call, asked: Asked) -> Listing[wire.AffinityOfJobs]:
 @route("GET", "/api/jobs/count/where", raises=(Gone,))
 async def where(call: Call) -> None:
     """Refuse what took SQL from anybody in 4.0."""
-    raise Gone(
-        "where_clause took SQL from anybody; ask GET /api/jobs with state=ERROR,WORKING, user=ada, "
-        "title=shot, priority_min=10, sort=-priority,id, limit=100, offset=200; the header "
-        "X-Total-Count of its answer is the count",
-        use="/api/jobs",
-    )
+    raise Gone(SAFE, use="/api/jobs")
 
 
 @route(
@@ -163,6 +168,7 @@ async def where(call: Call) -> None:
     "/api/jobs/{id}/log",
     raises=(UnknownJob, LogUnusable),
     also={206: "The bytes of the range.", 416: "The log ends before the range; it may grow."},
+    headers={"Range": "Which bytes, such as `bytes=100-` or `bytes=-1000`; they come as they are."},
 )
 async def log(call: Call) -> answers.JsonText:
     """Give a job's log: as a JSON text, or, with a header such as Range: bytes=100-, its bytes."""

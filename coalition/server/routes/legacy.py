@@ -57,9 +57,14 @@ class AddJob(msgspec.Struct):
 @route("GET", "/xmlrpc/addjob", raises=LINKS)
 @route("POST", "/xmlrpc/addjob", raises=LINKS)
 async def add(call: Call, query: AddJob) -> Plain:
-    """Create a job from the parameters of an address or a form; its id, as a plain number."""
-    id = await call.service.submit(call.who, msgspec.json.encode(_new_job(query)))
-    return Plain(str(id))
+    """Create a job from the parameters of an address or a form; its id, as a plain number.
+
+    It is -1 for a command that the white list refuses.
+    """
+    job = _new_job(query)
+    if not call.service.may_run(call.who, job):
+        return Plain("-1")
+    return Plain(str(await call.service.submit(call.who, msgspec.json.encode(job))))
 
 
 def _new_job(query: AddJob) -> wire.NewJob:

@@ -7,7 +7,7 @@ from coalition.server.routes import Call, route
 from coalition.wire import API, Health, Version
 
 
-@route("GET", "/health")
+@route("GET", "/health", also={503: "It is not well."})
 async def health(call: Call) -> Health:
     """Say which farm this is and whether the server is well: 200, or 503 with the reasons."""
     reasons = await call.service.health(call.who)
@@ -15,7 +15,11 @@ async def health(call: Call) -> Health:
     return Health(not reasons, reasons, call.service.nodes.identity)
 
 
-@route("GET", "/api/stream")
+@route(
+    "GET",
+    "/api/stream",
+    headers={"Last-Event-ID": "The id of the last message that came: those after it are sent."},
+)
 async def stream(call: Call) -> answers.Events:
     """Tell what changes, as Server-Sent Events that go on until the connection is closed.
 
