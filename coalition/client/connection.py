@@ -35,6 +35,8 @@ from coalition.errors import CoalitionError
 class Connection(WorkerCalls):
     """A connection to the server at ``host``, which may also be a URL, ``https://farm`` say.
 
+    A port in the URL counts before ``port``; without both it is 19211, or 443 for ``https://``.
+
     ::
 
         import coalition
@@ -78,7 +80,7 @@ class Connection(WorkerCalls):
     def __init__(
         self,
         host: str = "localhost",
-        port: int = wire.PORT,
+        port: int | None = None,
         *,
         user: str = "",
         password: str = "",
