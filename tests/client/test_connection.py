@@ -170,7 +170,9 @@ def test_workers_and_affinities_are_read_and_changed(server: Scripted, farm: Con
     assert farm.getAffinities() == {"1": "LINUX"}
     farm.editWorkers({"w-1": {"active": False}})
     farm.setAffinities({"2": "GPU"})
-    assert [body for _, _, body in server.sent()[2:]] == [{"w-1": {"active": False}}, {"2": "GPU"}]
+    farm.setAffinities({3: "LINUX"})
+    bodies = [body for _, _, body in server.sent()[2:]]
+    assert bodies == [{"w-1": {"active": False}}, {"2": "GPU"}, {"3": "LINUX"}]
 
 
 def test_orders_to_workers_name_them(server: Scripted, farm: Connection) -> None:
