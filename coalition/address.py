@@ -8,10 +8,11 @@ from coalition.errors import ConfigError
 from coalition.wire import PORT
 
 
-def server_url(text: str, port: int = PORT) -> str:
+def server_url(text: str, port: int | None = None) -> str:
     """Return the base URL that `farm`, `farm:8080`, `http://farm/` or an IP address mean.
 
-    Without a port it is `port`; https without one is the usual 443. Raises ConfigError.
+    A port in the text counts before `port`; without both it is 19211, or the usual 443 of https.
+    Raises ConfigError.
     """
     url = text.strip()
     if "://" not in url:
@@ -27,7 +28,9 @@ def server_url(text: str, port: int = PORT) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise wrong
     netloc = parts.netloc.rstrip(":")
-    if not named and parts.scheme == "http":
+    if port is None and parts.scheme == "http":
+        port = PORT
+    if not named and port is not None:
         netloc = f"{netloc}:{port}"
     return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from coalition.cli import progressbar
-from coalition.cli.control import ACTIONS
+from coalition.cli.control import ACTIONS, read
 from coalition.client import Connection, Job
 from tests.scripted import LOST, Scripted, as_json, free_port, job, refused, scripted_server
 
@@ -111,6 +111,18 @@ def test_a_server_that_is_named_goes_before_the_environment(server: Scripted) ->
     nowhere = f"http://127.0.0.1:{free_port()}"
     without_scheme = server.url.removeprefix("http://")
     assert printed(without_scheme, "workers", COALITION_SERVER=nowhere).startswith("NAME")
+
+
+@pytest.mark.parametrize(
+    ("word", "url"),
+    [
+        ("farm", "http://farm:19211"),
+        ("https://farm", "https://farm"),
+        ("https://farm:19443", "https://farm:19443"),
+    ],
+)
+def test_a_server_has_the_usual_port_unless_another_is_named(word: str, url: str) -> None:
+    assert read([word, "list"], {}).farm.url == url
 
 
 def test_add_can_wait_for_the_job(server: Scripted) -> None:

@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import msgspec
 
-from coalition.address import server_url
 from coalition.cli import crew, tables
 from coalition.cli.progressbar import ProgressBar
 from coalition.client import Connection
@@ -120,7 +119,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Command:
     if action == "list" and options.parent != "0":
         ids.append(job_id(options.parent))
     check_count(action, len(ids))
-    return Command(Connection(server_url(address)), action, ids, names, options)
+    return Command(Connection(address), action, ids, names, options)
 
 
 def job_id(word: str) -> int:

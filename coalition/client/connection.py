@@ -22,10 +22,14 @@ from coalition.client.jobs import (
     SomeJob,
     SomeJobs,
     Tree,
+    as_sent,
     checked_tree,
     created,
+    dependencies_of,
     id_of,
     ids_of,
+    parent_of,
+    whole,
 )
 from coalition.client.lists import PAGE
 from coalition.client.workers import WorkerCalls
@@ -34,6 +38,8 @@ from coalition.errors import CoalitionError
 
 class Connection(WorkerCalls):
     """A connection to the server at ``host``, which may also be a URL, ``https://farm`` say.
+
+    A port in the URL counts before ``port``; without both it is 19211, or 443 for ``https://``.
 
     ::
 
@@ -78,7 +84,7 @@ class Connection(WorkerCalls):
     def __init__(
         self,
         host: str = "localhost",
-        port: int = wire.PORT,
+        port: int | None = None,
         *,
         user: str = "",
         password: str = "",
@@ -110,7 +116,7 @@ class Connection(WorkerCalls):
         environment: str | Mapping[str, str] = "",
         state: Literal["WAITING", "PAUSED"] = "WAITING",
         paused: bool = False,
-        priority: int = 1000,
+        priority: float = 1000,
         timeout: float = 0,
         affinity: str = "",
         user: str = "",
@@ -127,7 +133,8 @@ class Connection(WorkerCalls):
 
         ``parent`` is an id, a title or a path of titles (``departments|render``); ``environment``
         is a dictionary, or ``A=1\nB=2`` with a backslash and an n; ``timeout`` is in seconds, 0 for
-        none; ``dependencies`` are ids; ``retry`` is how often a run that failed is repeated.
+        none; ``dependencies`` are ids; ``retry`` is how often a run that failed is repeated. Of
+        ``priority`` only the whole number counts.
         Raises BadRequest, UnknownParent, UnknownDependency, NotAGroup, Cycle; and Unanswered if
         the answer was lost, when the job may have been created or not.
         """
@@ -136,9 +143,9 @@ class Connection(WorkerCalls):
             command=command,
             dir=dir or ".",
             environment=environment if isinstance(environment, str) else dict(environment),
-            parent=parent if isinstance(parent, str) else id_of(parent),
-            priority=priority,
-            dependencies=dependencies if isinstance(dependencies, str) else [*ids_of(dependencies)],
+            parent=parent_of(parent),
+            priority=whole(priority),
+            dependencies=dependencies_of(dependencies),
             timeout=timeout,
             retry=retry,
             affinity=affinity,
@@ -245,7 +252,8 @@ class Connection(WorkerCalls):
 
     def editJobs(self, changes: Mapping[int, JobChanges]) -> None:
         """Change jobs, all or none: ids to the new values of their fields."""
-        self._http.ask("POST", "/api/jobs", by_name(changes))
+        plain = {id: as_sent(fields) for id, fields in changes.items()}
+        self._http.ask("POST", "/api/jobs", by_name(plain))
 
     def deleteJobs(self, jobs: SomeJobs) -> None:
         """Delete jobs, with everything below them and their logs."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 EDITABLE = frozenset(wire.JobEdit.__struct_fields__)
 
 
+if TYPE_CHECKING:
+    Read = TypeVar("Read", covariant=True)
+    Assigned = TypeVar("Assigned", contravariant=True)
+
+    class Attribute(Generic[Read, Assigned]):
+        """What a type checker knows of an attribute that is assigned in more ways than it reads."""
+
+        def __get__(self, job: Job, kind: type[Job]) -> Read: ...
+        def __set__(self, job: Job, value: Assigned) -> None: ...
+
+
 class JobChanges(TypedDict, total=False):
     """What can be changed of a job; see ``Job`` for what each means."""
 
@@ -25,15 +37,15 @@ class JobChanges(TypedDict, total=False):
     command: str
     dir: str
     environment: str | dict[str, str]
-    parent: int | str
-    priority: int
-    dependencies: str | Sequence[int]
+    parent: SomeJob | str
+    priority: float
+    dependencies: str | Iterable[SomeJob]
     timeout: float
     retry: int
     affinity: str
     url: str
     user: str
-    state: Literal["WAITING", "PAUSED"]
+    state: wire.StateToSet
     paused: bool
     progress_pattern: str
     localprogress: str
@@ -48,7 +60,8 @@ class Job:
     Times are seconds since the epoch, durations and timeouts seconds, progress 0 to 1 or None.
     An attribute can be assigned inside of ``with connection:``, which sends all that was assigned
     at its end; outside of such a block that raises CoalitionError, and for what is not editable
-    AttributeError. ``update`` needs no block. ::
+    AttributeError. ``update`` needs no block. A parent is given as ``Connection.newJob`` takes it,
+    dependencies and priority, too. ::
 
         job = farm.getJob(12)
         job.update(priority=2000, title="Urgent")
@@ -56,7 +69,7 @@ class Job:
     """
 
     id: int
-    parent: int
+    parent: Attribute[int, SomeJob | str]
     title: str
     command: str
     dir: str
@@ -70,11 +83,11 @@ class Job:
     run_done: int
     retry: int
     timeout: float
-    priority: int
+    priority: Attribute[int, float]
     affinity: str
     user: str
     url: str
-    dependencies: list[int]
+    dependencies: Attribute[list[int], str | Iterable[SomeJob]]
     finished: int
     errors: int
     working: int
@@ -100,7 +113,8 @@ class Job:
         def __setattr__(self, name: str, value: Any) -> None:
             if name not in EDITABLE:
                 raise AttributeError(f"a job's {name!r} cannot be changed")
-            self._connection.edit(self, name, value)
+            [plain] = as_sent({name: value}).values()
+            self._connection.edit(self, name, plain)
 
         def __getattr__(self, name: str) -> Any:
             # A list does not say what each of its jobs waits for.
@@ -127,8 +141,10 @@ class Job:
 
         When the server refuses, the error of its answer is raised and the job is as before.
         """
-        self._connection.editJobs({self.id: changes})
-        vars(self).update(changes)
+        # Made plain only once: dependencies may be an iterator.
+        plain = as_sent(changes)
+        self._connection.editJobs({self.id: cast(JobChanges, plain)})
+        vars(self).update(plain)
         # The server may write it otherwise, a parent's path as its id; but it has been changed.
         with suppress(ServerUnreachable, Unavailable):
             self.refresh()
@@ -205,6 +221,40 @@ def ids_of(jobs: SomeJobs) -> list[int]:
     """Return the ids of one job or many."""
     # A text is one id, not one per digit.
     return [id_of(job) for job in ([jobs] if isinstance(jobs, (int, Job, str)) else jobs)]
+
+
+def parent_of(parent: SomeJob | str) -> int | str:
+    """Return the id of a job; what else a parent is given as, the server reads or refuses."""
+    return parent.id if isinstance(parent, Job) else parent
+
+
+def dependencies_of(jobs: str | SomeJobs) -> str | list[int | str]:
+    """Return jobs to wait for by their ids; what else they are given as, as ``parent_of``."""
+    if isinstance(jobs, str):
+        return jobs
+    return [parent_of(job) for job in ([jobs] if isinstance(jobs, (int, Job)) else jobs)]
+
+
+def whole(priority: float) -> int:
+    """Return a priority without what stands behind its point, as 4.0 took it, or BadRequest."""
+    if isinstance(priority, float) and not math.isfinite(priority):
+        raise BadRequest(f"a priority cannot be {priority}", field="priority")
+    # What is no number at all is for the server to refuse.
+    return int(priority) if isinstance(priority, float) else priority
+
+
+AS_SENT: Mapping[str, Callable[[Any], object]] = {
+    "parent": parent_of,
+    "dependencies": dependencies_of,
+    "priority": whole,
+}
+
+
+def as_sent(changes: Mapping[str, object]) -> dict[str, object]:
+    """Return changes of a job in plain values; raises BadRequest for an endless priority."""
+    return {
+        name: AS_SENT[name](value) if name in AS_SENT else value for name, value in changes.items()
+    }
 
 
 def checked_tree(jobs: Tree | list[Tree]) -> msgspec.Raw:

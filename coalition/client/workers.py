@@ -11,6 +11,9 @@ from coalition.client.jobs import SomeJob, id_of
 from coalition.client.lists import PAGE
 from coalition.client.shapes import Event, Worker, WorkerChanges
 
+# For a type checker a mapping whose keys are texts is none whose keys are numbers or texts.
+Numbered = Mapping[int, str] | Mapping[str, str] | Mapping[int | str, str]
+
 
 class WorkerCalls:
     """The part of a connection that is about workers."""
@@ -92,7 +95,7 @@ class WorkerCalls:
         answer: dict[str, str] = self._http.ask("GET", "/api/affinities")
         return answer
 
-    def setAffinities(self, names: Mapping[str, str]) -> None:
+    def setAffinities(self, names: Numbered) -> None:
         """Name affinities by number."""
         self._http.ask("POST", "/api/affinities", names)
 

@@ -23,6 +23,7 @@ from coalition.wire.jobs import (
     NewJobs,
     PriorityOfJobs,
     StateOfJobs,
+    StateToSet,
     UserOfJobs,
     WorkerOfJobs,
 )
@@ -69,6 +70,6 @@ __all__ = [
     "Created", "CreatedJobs", "Dependencies", "Dependency", "Done", "End", "Environment",
     "ErrorAnswer", "ErrorBody", "Event", "ExitCode", "Flag", "Health", "Host", "Identity", "Ids",
     "Job", "JobEdit", "JobWithDependencies", "Load", "Name", "Names", "NewJob", "NewJobs", "Orders",
-    "PriorityOfJobs", "Report", "Seconds", "ShortText", "Slot", "Start", "StateOfJobs", "Text",
-    "UserOfJobs", "Version", "Worker", "WorkerEdit", "WorkerOfJobs",
+    "PriorityOfJobs", "Report", "Seconds", "ShortText", "Slot", "Start", "StateOfJobs",
+    "StateToSet", "Text", "UserOfJobs", "Version", "Worker", "WorkerEdit", "WorkerOfJobs",
 ]  # fmt: skip

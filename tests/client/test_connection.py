@@ -18,6 +18,8 @@ from tests.scripted import Scripted, job, refused
         ("farm:8080", "http://farm:8080"),
         ("http://farm", "http://farm:19211"),
         ("http://farm:8080/", "http://farm:8080"),
+        ("https://farm", "https://farm"),
+        ("https://farm:19443", "https://farm:19443"),
         ("https://farm/coalition/", "https://farm/coalition"),
         ("::1", "http://[::1]:19211"),
         ("[::1]:8080", "http://[::1]:8080"),
@@ -37,6 +39,21 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 def test_host_and_port_are_the_first_arguments_as_in_4_0() -> None:
     assert Connection("farm", 1234).url == "http://farm:1234"
     assert Connection().url == "http://localhost:19211"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("https://farm", "https://farm:19443"),
+        ("https://farm/coalition", "https://farm:19443/coalition"),
+        ("https://ada:x@farm", "https://farm:19443"),
+        ("https://[::1]", "https://[::1]:19443"),
+        ("http://farm", "http://farm:19443"),
+        ("https://farm:8443", "https://farm:8443"),
+    ],
+)
+def test_a_port_that_is_given_counts_unless_the_url_names_one(host: str, url: str) -> None:
+    assert Connection(host, 19443).url == url
 
 
 def test_importing_coalition_loads_neither_requests_nor_twisted() -> None:
@@ -153,7 +170,9 @@ def test_workers_and_affinities_are_read_and_changed(server: Scripted, farm: Con
     assert farm.getAffinities() == {"1": "LINUX"}
     farm.editWorkers({"w-1": {"active": False}})
     farm.setAffinities({"2": "GPU"})
-    assert [body for _, _, body in server.sent()[2:]] == [{"w-1": {"active": False}}, {"2": "GPU"}]
+    farm.setAffinities({3: "LINUX"})
+    bodies = [body for _, _, body in server.sent()[2:]]
+    assert bodies == [{"w-1": {"active": False}}, {"2": "GPU"}, {"3": "LINUX"}]
 
 
 def test_orders_to_workers_name_them(server: Scripted, farm: Connection) -> None:

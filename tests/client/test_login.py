@@ -101,6 +101,15 @@ def test_a_server_is_trusted_whose_authority_is_given(
     assert Connection(safe.url, verify=file).getJob(1).id == 1
 
 
+def test_a_server_is_reached_at_the_port_that_is_given(
+    safe: Scripted, authority: trustme.CA, tmp_path: Path
+) -> None:
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    host, _, port = safe.url.rpartition(":")
+    assert Connection(host, int(port), verify=file).getJob(1).id == 1
+
+
 def test_a_server_that_nobody_vouches_for_gets_no_password(safe: Scripted) -> None:
     farm = Connection(safe.url, user="bob", password="secret")
     with pytest.raises(errors.ConfigError, match="is not trusted: .*`verify`"):

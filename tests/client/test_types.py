@@ -19,6 +19,17 @@ job: Job = farm.getJob(film)
 job.update(priority=5, title="x", environment={"A": "1"})
 with farm:
     job.priority = job.priority + 1
+    job.priority = job.priority / 3
+    job.parent = "films|shot 12"
+    job.parent = job
+    job.dependencies = [job, film, 12]
+group: int = job.parent
+waits: list[int] = job.dependencies
+job.update(state="FINISHED", parent=job, dependencies=[job, 12], priority=1000 / 3)
+farm.editJobs({film: {"state": "ERROR"}, 12: {"state": "PAUSED", "parent": "films"}})
+farm.newJob(job, priority=1000 / 3, dependencies=[job])
+farm.setAffinities(farm.getAffinities())
+farm.setAffinities({1: "LINUX"})
 for found in farm.jobs(user="bob", state=["ERROR", "WORKING"], sort="-priority,id", page=100):
     found.reset().wait(timeout=60)
 names: list[str] = [worker["name"] for worker in farm.getWorkers() if worker["cores"] > 8]
@@ -35,6 +46,10 @@ SLIPS = {
     "farm.getJob(1).tilte": "has no attribute",
     "farm.getJob(1).update(prio=1)": "Unexpected keyword argument",
     "farm.getWorkers()[0]['nam']": 'has no key "nam"',
+    "farm.getJob(1).update(state='WORKING')": "incompatible type",
+    "farm.getJob(1).priority = 'high'": "Incompatible types in assignment",
+    "farm.getJob(1).dependencies = [1.5]": "incompatible type",
+    "farm.setAffinities({1.5: 'LINUX'})": "incompatible type",
     "farm.jobs(usr='bob')": "incompatible type",
     "farm.addJobs(NewJob(title=1))": "incompatible type",
 }
