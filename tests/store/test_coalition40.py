@@ -143,6 +143,26 @@ def test_a_job_that_was_reset_has_begun_or_its_log_would_go(taken: Store) -> Non
     assert fields(taken, 7, "state", "start_time", "run_done") == ("WAITING", BEGAN + 150, 1)
 
 
+@pytest.mark.parametrize(
+    "trace",
+    [
+        "run_done = 1",
+        "worker = 'sun'",
+        "state = 'FINISHED'",
+        "state = 'ERROR'",
+        "state = 'WORKING'",
+    ],
+)
+def test_so_has_one_whose_events_were_deleted(old: str, trace: str) -> None:
+    run(old, f"DELETE FROM Events;\nUPDATE Jobs SET {trace} WHERE id = 26;\n")
+    take_over(old)
+    store = open_store(old)
+    assert fields(store, 7, "start_time")[0] > 0
+    assert fields(store, 26, "start_time")[0] > 0
+    assert fields(store, 9, "start_time") == (0,)  # which never ran
+    store.close()
+
+
 def test_jobs_that_could_not_be_are_put_right(taken: Store) -> None:
     assert fields(taken, 15, "parent", "state") == (0, "WAITING")
     assert fields(taken, 16, "is_group", "command", "total") == (1, "echo mixed", 1)
