@@ -28,7 +28,7 @@ from coalition.errors import ConfigError
 FILE = "coalition.ini"
 """The file that is read when none is named; it stands in the data folder."""
 
-_COMMENT = re.compile(r"\s;")
+_COMMENT = re.compile(r"(?:^|\s);")
 
 Value = TypeVar("Value")
 
@@ -38,7 +38,8 @@ class Rule:
     """What is said about a setting beside its type and default.
 
     `lowest` and `highest` bound a number, `choices` a text. `secret` keeps it out of logs. A
-    setting that is not `in_file` comes from the command line only.
+    setting that is not `in_file` comes from the command line only. What stands in the file behind
+    white space and a semicolon is a comment, unless the text is `verbatim`: it may be meant there.
     """
 
     help: str
@@ -48,6 +49,7 @@ class Rule:
     key: str = ""
     secret: bool = False
     in_file: bool = True
+    verbatim: bool = False
 
 
 def setting(default: Value, help: str, lowest: float = -math.inf, **rest: Any) -> Value:
@@ -61,13 +63,15 @@ class ServerConfig:
     """The `[server]` section and the folder that its relative paths start at."""
 
     datadir: Path
+    remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    """What the log should say about the file, a line each."""
 
     db_type: str = setting("sqlite", "Kind of database", choices=("sqlite", "mysql"))
     db_sqlite_file: str = setting("coalition.db", "File of the SQLite database")
     db_mysql_host: str = setting("127.0.0.1", "MySQL or MariaDB server, as host or host:port")
     db_mysql_port: int = setting(3306, "Its port, if the host does not name one", 1, highest=65535)
     db_mysql_user: str = setting("", "Account on the MySQL server")
-    db_mysql_password: str = setting("", "Password of that account", secret=True)
+    db_mysql_password: str = setting("", "Password of that account", secret=True, verbatim=True)
     db_mysql_base: str = setting("base", "Name of the MySQL database")
 
     port: int = setting(
@@ -101,23 +105,31 @@ class ServerConfig:
     smtptls: bool = setting(True, "Encrypt the connection to the mail server (STARTTLS)")
     smtpsender: str = setting("", "Address that mails come from")
     smtplogin: str = setting("", "Account on the mail server; empty: no login")
-    smtppasswd: str = setting("", "Password of that account", secret=True)
+    smtppasswd: str = setting("", "Password of that account", secret=True, verbatim=True)
 
     ldaphost: str = setting("", "URL of the LDAP server; empty: no login, everybody may do all")
-    ldaptemplatelogin: str = setting("", "Name under which a user logs in to the LDAP server")
+    ldaptemplatelogin: str = setting(
+        "", "Name under which a user logs in to the LDAP server", verbatim=True
+    )
     ldapbase: str = setting("", "Where in the LDAP tree the searches start")
     ldapunsafeapi: bool = setting(False, "Let scripts use the API without a password")
-    ldaptemplatecreatejob: str = setting("", "Filter: may create jobs of their own")
-    ldaptemplateviewjob: str = setting("", "Filter: may see their own jobs")
-    ldaptemplateeditjob: str = setting("", "Filter: may change their own jobs")
-    ldaptemplatedeletejob: str = setting("", "Filter: may delete their own jobs")
-    ldaptemplatecreatejobglobal: str = setting("", "Filter: may create jobs for anybody")
-    ldaptemplateviewjobglobal: str = setting("", "Filter: may see anybody's jobs")
-    ldaptemplateeditjobglobal: str = setting("", "Filter: may change anybody's jobs")
-    ldaptemplatedeletejobglobal: str = setting("", "Filter: may delete anybody's jobs")
+    ldaptemplatecreatejob: str = setting("", "Filter: may create jobs of their own", verbatim=True)
+    ldaptemplateviewjob: str = setting("", "Filter: may see their own jobs", verbatim=True)
+    ldaptemplateeditjob: str = setting("", "Filter: may change their own jobs", verbatim=True)
+    ldaptemplatedeletejob: str = setting("", "Filter: may delete their own jobs", verbatim=True)
+    ldaptemplatecreatejobglobal: str = setting(
+        "", "Filter: may create jobs for anybody", verbatim=True
+    )
+    ldaptemplateviewjobglobal: str = setting("", "Filter: may see anybody's jobs", verbatim=True)
+    ldaptemplateeditjobglobal: str = setting("", "Filter: may change anybody's jobs", verbatim=True)
+    ldaptemplatedeletejobglobal: str = setting(
+        "", "Filter: may delete anybody's jobs", verbatim=True
+    )
 
     commandwhitelist: str = setting(
-        "", "Commands that jobs may have: expressions that match all of one; empty: any"
+        "",
+        "Commands that jobs may have: expressions that match all of one; empty: any",
+        verbatim=True,
     )
 
     @property
@@ -154,6 +166,8 @@ class WorkerConfig:
     """The `[worker]` section, what only the command line says, and the data folder."""
 
     datadir: Path
+    remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    """What the log should say about the file, a line each."""
 
     server_url: str = setting(
         "", "Server, like http://host:19211; empty: look for it on the network", key="serverUrl"
@@ -165,10 +179,12 @@ class WorkerConfig:
     name: str = setting("", "Name of the worker; empty: the name of the computer")
     sleep: float = setting(2.0, "Seconds between two reports to the server", 0.01)
     cpus: int | None = setting(None, "Processors per worker; given, it decides how many workers", 1)
-    startup: str = setting("", "Command to run before the first job")
+    startup: str = setting("", "Command to run before the first job", verbatim=True)
     verbose: bool = setting(False, "Say more in the log")
     runcommand: str = setting(
-        "", "How to run a job's command, with __user__, __dir__ and __cmd__; empty: directly"
+        "",
+        "How to run a job's command, with __user__, __dir__ and __cmd__; empty: directly",
+        verbatim=True,
     )
     exclusive: bool = setting(
         False, "Treat all jobs as exclusive: end them when the server is out of reach for too long"
@@ -270,15 +286,15 @@ def _load(
     environ: Mapping[str, str],
 ) -> Config:
     path = config or datadir / FILE
-    written = ini.read(path, _keys_in_file(), must_exist=config is not None)[SECTIONS[kind]]
+    file = ini.read(path, SECTIONS[kind], _keys_in_file(), must_exist=config is not None)
     values: dict[str, Any] = {}
     for one in settings(kind):
         if one.rule.in_file:
             where = f"{path}: [{one.section}] {one.key}"
-            _take(values, one, written.get(one.key.lower()), where, path)
+            _take(values, one, _uncommented(one, file.texts.get(one.key.lower())), where, path)
             _take(values, one, environ.get(one.variable), one.variable)
         _take(values, one, options.get(one.name), f"option {one.name}")
-    return kind(datadir=datadir, **values)
+    return kind(datadir=datadir, remarks=file.remarks, **values)
 
 
 def _keys_in_file() -> dict[str, list[str]]:
@@ -286,6 +302,12 @@ def _keys_in_file() -> dict[str, list[str]]:
         section: [one.key for one in settings(kind) if one.rule.in_file]
         for kind, section in SECTIONS.items()
     }
+
+
+def _uncommented(one: Setting, text: str | None) -> str | None:
+    if text is None or one.rule.verbatim:
+        return text
+    return _COMMENT.split(text, maxsplit=1)[0].strip()
 
 
 def _take(
@@ -305,17 +327,10 @@ def _take(
 
 
 def _parse(one: Setting, text: str) -> object:
-    """Return the value that `text` stands for; None where a number or switch is left empty.
-
-    Behind a number, a switch or a choice there may be a comment, as in 4.0. In any other text a
-    semicolon may be meant, as in a command.
-    """
-    if one.kind == "str" and not one.rule.choices:
-        return text
-    plain = _COMMENT.split(text, 1)[0].strip()
+    """Return the value that `text` stands for; None where a number or switch is left empty."""
     if one.kind == "str":
-        return plain.lower()
-    return READERS[one.kind](plain) if plain else None
+        return text.strip().lower() if one.rule.choices else text
+    return READERS[one.kind](text.strip()) if text.strip() else None
 
 
 def _check(rule: Rule, value: object) -> None:
@@ -346,6 +361,8 @@ def _number(text: str) -> float:
 
 
 def _switch(text: str) -> bool:
+    if text.isdecimal():
+        return int(text) != 0  # 4.0 counted how often `verbose` was meant
     states = configparser.RawConfigParser.BOOLEAN_STATES
     if text.lower() not in states:
         raise ValueError(f"{reprlib.repr(text)} is neither yes nor no")

@@ -122,6 +122,8 @@ def _start_logging(config: ServerConfig) -> None:
     # Alembic and the rest speak at INFO about what they always do.
     logging.getLogger("coalition").setLevel(logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    for remark in config.remarks:
+        log.warning("%s", remark)
 
 
 def _keep(options: argparse.Namespace, config: ServerConfig, url: str) -> int:

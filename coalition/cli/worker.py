@@ -100,6 +100,8 @@ def _start_logging(config: WorkerConfig) -> None:
     logging.getLogger("coalition").setLevel(logging.DEBUG if config.debug else logging.INFO)
     observer: Any = STDLibLogObserver()
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    for remark in config.remarks:
+        log.warning("%s", remark)
 
 
 def _serve(config: WorkerConfig, port: int) -> int:

@@ -158,9 +158,13 @@ class SQLite:
         # One that is cut short is not to be taken for a whole one.
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
-        with closing(sqlite3.connect(part)) as target:
-            source.backup(target)
-        part.rename(path)
+        try:
+            with closing(sqlite3.connect(part)) as target:
+                source.backup(target)
+            part.rename(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         return path
 
     @staticmethod

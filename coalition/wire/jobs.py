@@ -24,7 +24,8 @@ Children = Annotated[
 ]
 """Each is decoded for itself: so large trees take several turns of the reactor."""
 
-StateToSet = Literal["WAITING", "PAUSED", "FINISHED", "ERROR"]
+StateToSet = Literal["WAITING", "PAUSED", "FINISHED", "ERROR", ""]
+"""What an edit can make of a job; nothing leaves it as it is, as in 4.0."""
 JobState = Literal["WAITING", "PENDING", "WORKING", "FINISHED", "ERROR", "PAUSED"]
 
 
@@ -96,7 +97,7 @@ class JobEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
     affinity: Text | UnsetType = UNSET
     url: Text | UnsetType = UNSET
     user: Text | UnsetType = UNSET
-    state: StateToSet | Literal[""] | UnsetType = UNSET
+    state: StateToSet | UnsetType = UNSET
     """WAITING starts it and PAUSED pauses it. FINISHED and ERROR set it so by hand, if it is no
     group: what runs is ended, the pause is lifted, and no try is counted."""
     paused: bool | UnsetType = UNSET

@@ -72,6 +72,15 @@ def test_init_sets_up_an_empty_database_and_refuses_a_filled_one(tmp_path: Path)
     assert jobs(tmp_path) == [7]
 
 
+def test_the_log_says_what_of_the_settings_file_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "coalition.ini"
+    file.write_text("[server]\nsavetime=300\n")
+
+    assert server_py(tmp_path, "--init").returncode == 0
+    said = f"{file}: [server] savetime: it means nothing any more; it is passed over\n"
+    assert (tmp_path / "server.log").read_text().endswith(said)
+
+
 def test_reset_deletes_everything_once_it_is_confirmed(tmp_path: Path) -> None:
     filled(tmp_path)
     for answer in ("", "yes\n"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from coalition.store.coalition40 import takeover
 from coalition.store.coalition40.tables import NEW, OLD
 from coalition.store.engine import Store, open_store
 from coalition.store.schema import metadata
+from tests.disks import fill, small_disk
 from tests.store.builders import NOW, events, load_all, make_job, save, shown
 from tests.store.old import VERSIONS, dump, make_old, run
 from tests.store.test_versions import tables
@@ -143,6 +147,26 @@ def test_a_job_that_was_reset_has_begun_or_its_log_would_go(taken: Store) -> Non
     assert fields(taken, 7, "state", "start_time", "run_done") == ("WAITING", BEGAN + 150, 1)
 
 
+@pytest.mark.parametrize(
+    "trace",
+    [
+        "run_done = 1",
+        "worker = 'sun'",
+        "state = 'FINISHED'",
+        "state = 'ERROR'",
+        "state = 'WORKING'",
+    ],
+)
+def test_so_has_one_whose_events_were_deleted(old: str, trace: str) -> None:
+    run(old, f"DELETE FROM Events;\nUPDATE Jobs SET {trace} WHERE id = 26;\n")
+    take_over(old)
+    store = open_store(old)
+    assert fields(store, 7, "start_time")[0] > 0
+    assert fields(store, 26, "start_time")[0] > 0
+    assert fields(store, 9, "start_time") == (0,)  # which never ran
+    store.close()
+
+
 def test_jobs_that_could_not_be_are_put_right(taken: Store) -> None:
     assert fields(taken, 15, "parent", "state") == (0, "WAITING")
     assert fields(taken, 16, "is_group", "command", "total") == (1, "echo mixed", 1)
@@ -265,10 +289,13 @@ def test_a_start_leaves_the_file_itself_as_it_was(tmp_path: Path) -> None:
     assert (tmp_path / "coalition.db").read_bytes() == before
 
 
-def test_a_version_that_4_0_never_had_is_refused(old: str) -> None:
-    run(old, "UPDATE Migrations SET database_version = 2;\n")
+@pytest.mark.parametrize("version", ["2", "'new'"])
+def test_a_version_that_4_0_never_had_is_refused(old: str, version: str) -> None:
+    if not old.startswith("sqlite"):
+        run(old, "ALTER TABLE Migrations MODIFY database_version TEXT;\n")
+    run(old, f"UPDATE Migrations SET database_version = {version};\n")
     before = dump(old)
-    with pytest.raises(StoreError, match="has version 2 of"):
+    with pytest.raises(StoreError, match=f"has version {version.strip(chr(39))} of"):
         take_over(old)
     assert_untouched(old, before)
 
@@ -294,6 +321,32 @@ def test_a_folder_without_room_for_a_new_file_leaves_the_old_one(tmp_path: Path)
     with pytest.raises(StoreError, match="cannot be taken over"):
         take_over(url)
     assert dump(url) == before
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        url = f"sqlite:///{disk / 'coalition.db'}"
+        make_old(url)
+        size = (disk / "coalition.db").stat().st_size
+        before = dump(url)
+        fill(disk)
+        with pytest.raises(StoreError, match=rf"coalition\.db has {size} bytes.* {2 * size} bytes"):
+            take_over(url)
+        assert dump(url) == before
+        assert names(disk) == ["coalition.db", "coalition.db.lock", "full"]
+
+
+def test_attempts_that_fail_leave_no_copies(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'coalition.db'}"
+    make_old(url)
+    run(url, "UPDATE Migrations SET database_version = 2;\n")
+    with pytest.raises(StoreError):
+        take_over(url)
+    assert names(tmp_path) == ["coalition.db", "coalition.db.lock"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_the_new_file_may_be_used_by_those_who_could_use_the_old_one(tmp_path: Path) -> None:
@@ -323,7 +376,28 @@ def test_a_file_that_another_program_has_locked_is_refused(
         take_over(url)
     other.close()
     assert dump(url) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["coalition.db", "coalition.db.lock"]
+    assert names(tmp_path) == ["coalition.db", "coalition.db.lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be replaced")
+def test_nobody_can_write_into_the_old_file_until_the_new_one_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "coalition.db"
+    make_old(f"sqlite:///{path}")
+    refused: list[str] = []
+
+    def replace(new: Path, old: Path) -> None:
+        with closing(sqlite3.connect(path, timeout=0)) as late:
+            with pytest.raises(sqlite3.OperationalError, match="locked") as caught:
+                late.execute("UPDATE Jobs SET title = 'late'")
+            refused.append(str(caught.value))
+        rename(new, old)
+
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", replace)
+    take_over(f"sqlite:///{path}")
+    assert len(refused) == 1
 
 
 def test_tables_that_others_are_connected_to_are_refused(mysql_url: str) -> None:

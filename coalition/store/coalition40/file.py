@@ -27,8 +27,8 @@ NEW = ".new"
 BESIDE = ("", "-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for its files."""
 
-LOOKS = sys.platform != "win32"
-"""Whether to look who has a file open: Windows does not let an open one be replaced."""
+REPLACES_OPEN = sys.platform != "win32"
+"""Whether the system lets a file be replaced that somebody has open. Windows does not."""
 
 
 def take_over(database: SQLite, suffix: str) -> tuple[Report, Path]:
@@ -42,11 +42,13 @@ def take_over(database: SQLite, suffix: str) -> tuple[Report, Path]:
     try:
         _refuse_while_open(path)
         _remove(new)
-        with OldFile.locked(path) as old:
-            copy = database.copy_of(old.connection, suffix)
+        _refuse_without_room(path)
+        with OldFile.locked(path) as old, _copied(old, database, path, suffix) as copy:
             old.read_bytes()
             report = _filled(old, database, new)
-        _put_in_place(new, path)
+            if not REPLACES_OPEN:
+                old.connection.close()
+            _put_in_place(new, path)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path} cannot be taken over: {error}") from error
     finally:
@@ -60,12 +62,41 @@ def _remove(new: Path) -> None:
         new.with_name(new.name + ending).unlink(missing_ok=True)
 
 
+def _refuse_without_room(path: Path) -> None:
+    """Raise StoreError if a copy and a new file of about the same size do not fit.
+
+    It may take more than that: then writing fails, which is undone.
+    """
+    files = [path.with_name(path.name + ending) for ending in BESIDE]
+    size = sum(file.stat().st_size for file in files if file.exists())
+    free = shutil.disk_usage(path.parent).free
+    if free < 2 * size:
+        raise StoreError(
+            f"{path} has {size} bytes, and a copy and a new file of that size have to go beside "
+            f"it: {2 * size} bytes, and {free} are free"
+        )
+
+
+@contextmanager
+def _copied(old: OldFile, database: SQLite, path: Path, suffix: str) -> Iterator[Path]:
+    """Set a copy aside, which goes again if the old file itself stays: each attempt makes one."""
+    before = path.stat()
+    copy = database.copy_of(old.connection, suffix)
+    try:
+        yield copy
+    except BaseException:
+        with suppress(OSError):
+            if os.path.samestat(before, path.stat()):
+                copy.unlink()
+        raise
+
+
 def _refuse_while_open(path: Path) -> None:
     """Raise StoreBusy if a program has the file open: what it wrote would be lost.
 
     4.0's server locks it for moments only. Programs of other users cannot be looked into.
     """
-    for process in psutil.process_iter() if LOOKS else ():
+    for process in psutil.process_iter() if REPLACES_OPEN else ():
         with suppress(psutil.Error):
             if process.pid != os.getpid() and _has_open(process, path):
                 raise StoreBusy(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from coalition.errors import StoreError
+from coalition.store.coalition40.values import text, whole
 
 Row = Sequence[Any]
 
@@ -54,5 +55,7 @@ def check(source: Source) -> None:
     if missing:
         raise StoreError(f"this is no database of Coalition 4.0: Jobs has no {min(missing)}")
     for (version,) in source.rows("Migrations", ["database_version"]):
-        if int(version or 0) > NEWEST:
-            raise StoreError(f"the database has version {version} of Coalition 4.0's, not 0 or 1")
+        if whole(version or 0, NEWEST + 1) > NEWEST:
+            raise StoreError(
+                f"the database has version {text(version)} of Coalition 4.0's, not 0 or 1"
+            )

@@ -24,7 +24,11 @@ LINKS = "dependencies"
 
 COLUMNS = (
     "id", "parent", "command", "state", "paused", "start_time", "duration", "run_done", "progress",
+    "worker",
 )  # fmt: skip
+
+LONG_AGO = 1.0
+"""The start of a job that has run at a time which nobody knows any more."""
 
 
 def build(source: Source, report: Report) -> Farm:
@@ -63,11 +67,12 @@ def _read(source: Source, report: Report) -> dict[int, Node]:
 
 
 def _job(id: int, row: Row, report: Report) -> Job:
-    state, paused, start, duration, run_done, progress = row[3:]
+    state, paused, start, duration, run_done, progress, worker = row[3:]
     job = Job(id, paused=flag(paused))
     _set_state(job, text(state), report)
-    job.start_time = seconds(start)
     job.run_done = count(run_done)
+    has_run = job.run_done or text(worker) or text(state) in (WORKING, FINISHED, ERROR)
+    job.start_time = seconds(start) or (LONG_AGO if has_run else 0.0)
     if job.state == FINISHED:
         job.progress = 1.0
     elif job.state == ERROR:
@@ -94,9 +99,10 @@ def _set_state(job: Job, state: str, report: Report) -> None:
 def _find_starts(source: Source, nodes: dict[int, Node]) -> None:
     """Jobs that have run began some time: only those that never did have no log.
 
-    4.0 forgot that of a job that was reset, and kept its log.
+    4.0 forgot that of a job that was reset, and kept its log. Its events, if nobody has deleted
+    them, tell the time.
     """
-    lost = {id: 0.0 for id, (job, _, has_command) in nodes.items() if not job.start_time}
+    lost = {id: job.start_time for id, (job, _, _) in nodes.items() if job.start_time <= LONG_AGO}
     if lost:
         for job_id, start in source.rows("Events", ["job_id", "start"]):
             id = whole(job_id)
