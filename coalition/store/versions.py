@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,6 +46,17 @@ def is_current(connection: Connection) -> bool:
     return revision(connection) == revisions()[-1]
 
 
+def names_there(connection: Connection, names: Iterable[str]) -> dict[str, str]:
+    """Give those of some tables that are there: name -> what it is called there.
+
+    With MySQL's lower_case_table_names=1, as on Windows, the server keeps names in lower case.
+    """
+    there = inspect(connection).get_table_names()
+    called = {name.lower(): name for name in there} | {name: name for name in there}
+    found = {name: called.get(name) or called.get(name.lower()) for name in names}
+    return {name: there for name, there in found.items() if there}
+
+
 def has_rows(connection: Connection) -> bool:
     """Say whether any table holds anything that somebody put there."""
     filled = (
@@ -52,17 +64,19 @@ def has_rows(connection: Connection) -> bool:
         .select_from(counters)
         .where(counters.c.name == "jobs", counters.c.value > 0)
     )
-    for name in set(inspect(connection).get_table_names()) - {VERSION_TABLE, farm.name}:
-        rows = select(func.count()).select_from(table(name))
-        if connection.scalar(filled if name == counters.name else rows):
-            return True
-    return False
+    ours = names_there(connection, [VERSION_TABLE, farm.name, counters.name])
+    others = set(inspect(connection).get_table_names()) - set(ours.values())
+    questions = [select(func.count()).select_from(table(name)) for name in others]
+    if counters.name in ours:
+        questions.append(filled)
+    return any(map(connection.scalar, questions))
 
 
 def is_unmade(connection: Connection) -> bool:
     """Say whether there is no table yet, or only empty ones of ours: a creation was cut short."""
     names = set(inspect(connection).get_table_names())
-    if revision(connection) is not None or not names <= {*metadata.tables, VERSION_TABLE}:
+    ours = names_there(connection, [*metadata.tables, VERSION_TABLE])
+    if revision(connection) is not None or not names <= set(ours.values()):
         return False
     return not names or not has_rows(connection)
 
@@ -84,12 +98,11 @@ def is_40(connection: Connection) -> bool:
     Its version 1 has a table for its version. All tables of version 0 have names of ours, but its
     jobs have columns that ours have not.
     """
-    about = inspect(connection)
-    names = set(about.get_table_names())
-    if "Jobs" not in names or revision(connection) is not None:
+    there = names_there(connection, ["Jobs", "Migrations"])
+    if "Jobs" not in there or revision(connection) is not None:
         return False
-    return "Migrations" in names or "h_affinity" in {
-        column["name"] for column in about.get_columns("Jobs")
+    return "Migrations" in there or "h_affinity" in {
+        column["name"] for column in inspect(connection).get_columns(there["Jobs"])
     }
 
 

@@ -410,6 +410,19 @@ def test_tables_that_others_are_connected_to_are_refused(mysql_url: str) -> None
     assert dump(mysql_url) == before
 
 
+def test_tables_whose_names_a_server_keeps_in_lower_case_are_taken_over(mysql_url: str) -> None:
+    make_old(mysql_url)
+    for name in (before := dump(mysql_url)):
+        run(mysql_url, f"RENAME TABLE {name} TO {name.lower()};\n")
+    store = open_store(mysql_url)
+    with pytest.raises(StoreError, match=r"Coalition 4\.0; run server\.py --migrate"):
+        store.prepare()
+    store.close()
+    take_over(mysql_url)
+    assert len(dump(mysql_url)["Jobs"]) == 25
+    assert dump(mysql_url, OLD) == before
+
+
 def test_copies_of_an_earlier_migration_are_not_overwritten(mysql_url: str) -> None:
     make_old(mysql_url)
     run(mysql_url, f"CREATE TABLE {OLD}Jobs (id INT);\n")

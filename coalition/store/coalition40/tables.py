@@ -50,7 +50,7 @@ def take_over(store: Store, database: MySQL) -> Report:
 
 
 def _refuse_earlier_copies(connection: Connection) -> None:
-    there = {OLD + table for table in TABLES} & set(inspect(connection).get_table_names())
+    there = versions.names_there(connection, [OLD + table for table in TABLES])
     if there:
         raise StoreError(
             f"{min(there)} is there from an earlier migration; drop or rename the {OLD} tables"
@@ -73,8 +73,8 @@ def _refuse_while_used(database: MySQL, *own: Connection) -> None:
 
 
 def _change_names(connection: Connection) -> None:
-    there = set(inspect(connection).get_table_names())
-    pairs = [(table, OLD + table) for table in TABLES if table in there]
+    there = versions.names_there(connection, TABLES)
+    pairs = [(there[table], OLD + table) for table in there]
     names = [*schema.metadata.tables, versions.VERSION_TABLE]
     pairs += [(NEW + name, name) for name in names]
     renamed = ", ".join(f"`{before}` TO `{after}`" for before, after in pairs)
@@ -91,10 +91,11 @@ class OldTables:
     def __init__(self, connection: Connection) -> None:
         """Read through a connection."""
         self._connection = connection
+        self._names = versions.names_there(connection, TABLES)
         about = inspect(connection)
         self._columns = {
-            table: frozenset(column["name"] for column in about.get_columns(table))
-            for table in set(TABLES) & set(about.get_table_names())
+            table: frozenset(column["name"] for column in about.get_columns(name))
+            for table, name in self._names.items()
         }
 
     def columns(self, table: str) -> frozenset[str]:
@@ -103,16 +104,18 @@ class OldTables:
 
     def count(self, table: str) -> int:
         """Give how many rows a table has, 0 if it is missing."""
-        return self._number(f"SELECT COUNT(*) FROM `{table}`") if table in self._columns else 0
+        if table not in self._names:
+            return 0
+        return self._number(f"SELECT COUNT(*) FROM `{self._names[table]}`")
 
     def rows(self, table: str, columns: Sequence[str], order: str = "") -> Iterator[Row]:
         """Give these columns of all rows; see Source."""
-        if table in self._columns:
+        if table in self._names:
             wanted = ", ".join(self._wanted(table, column) for column in columns)
             ordered = f" ORDER BY {order}" if order else ""
             options = {"stream_results": True, "yield_per": ROWS_PER_FETCH}
             yield from self._connection.exec_driver_sql(
-                f"SELECT {wanted} FROM `{table}`{ordered}", execution_options=options
+                f"SELECT {wanted} FROM `{self._names[table]}`{ordered}", execution_options=options
             )
 
     def _wanted(self, table: str, column: str) -> str:
@@ -124,15 +127,17 @@ class OldTables:
 
     def highest(self, table: str, column: str) -> int:
         """Give the highest number in a column, 0 if there is none."""
-        there = column in self.columns(table)
-        return self._number(f"SELECT MAX(`{column}`) FROM `{table}`") if there else 0
+        if column not in self.columns(table):
+            return 0
+        return self._number(f"SELECT MAX(`{column}`) FROM `{self._names[table]}`")
 
     def highest_id(self, table: str) -> int:
         """Give the highest id that was ever given in a table, as far as the server knows it."""
-        if table not in self._columns:
+        if table not in self._names:
             return 0
         # Other places tell what it was some hours ago.
-        made = self._connection.exec_driver_sql(f"SHOW CREATE TABLE `{table}`").one()[1]
+        question = f"SHOW CREATE TABLE `{self._names[table]}`"
+        made = self._connection.exec_driver_sql(question).one()[1]
         next_id = re.search(r" AUTO_INCREMENT=(\d+)", made)
         given = int(next_id[1]) - 1 if next_id else 0
         return max(given, self.highest(table, "id"))
