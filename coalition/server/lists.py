@@ -19,7 +19,7 @@ import msgspec
 from coalition import wire
 from coalition.errors import BadRequest
 from coalition.store.listing import Asked as Asked
-from coalition.store.listing import Condition
+from coalition.store.listing import Condition, lowered
 
 Row = TypeVar("Row")
 
@@ -207,7 +207,7 @@ def _satisfies(row: object, condition: Condition) -> bool:
         return False
     wanted = condition.values[0]
     if condition.test == "contains":
-        return str(wanted).lower() in value.lower()
+        return lowered(wanted) in lowered(value)
     return bool(value >= wanted if condition.test == "min" else value <= wanted)
 
 

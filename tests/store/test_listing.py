@@ -6,6 +6,8 @@ import random
 from itertools import product
 from typing import Any
 
+import pytest
+
 from coalition.store import reading
 from coalition.store.engine import Store
 from tests.store.builders import NOW, asked, make_job, save
@@ -29,6 +31,31 @@ def test_priorities_without_limits_are_compared_as_numbers(store: Store) -> None
         assert set(shown(priority_min=bound)) == {p for p in PRIORITIES if p >= bound}
         assert set(shown(priority_max=bound)) == {p for p in PRIORITIES if p <= bound}
         assert shown(priority=(bound,)) == [p for p in PRIORITIES if p == bound]
+
+
+@pytest.mark.parametrize(
+    ("title", "part"),
+    [
+        ("Äpfel", "äPF"),
+        ("Ωmega", "ωM"),
+        ("ΜΣΜ", "Μ\N{GREEK SMALL LETTER SIGMA}"),
+        ("ΜΣΜ", "μΣ"),
+        ("Straße", "AßE"),
+        ("İstanbul", "iS"),
+        ("ẞ", "ẞ"),
+        ("𐐀", "𐐀"),
+        ("a\0Sea", "SEA"),
+        ("a\0b", "\0B"),
+        (r"100%_\\", r"%_\\"),
+    ],
+)
+def test_a_part_of_a_title_is_found_in_large_and_small_letters(
+    store: Store, title: str, part: str
+) -> None:
+    save(store, new_jobs=[make_job(1, title=title), make_job(2, title="beside")])
+    with store.reading() as connection:
+        found = list(reading.jobs(connection, NOW, asked(title_contains=part))[1])
+    assert [job["id"] for job in found] == [1]
 
 
 def test_a_running_job_is_found_by_the_duration_that_is_shown(store: Store) -> None:
