@@ -60,6 +60,16 @@ def test_no_whole_number_is_equal_to_a_fraction(store: Store) -> None:
     assert found(retry_min=-0.5) == [0, 1, 2]
 
 
+def test_one_of_thousands_of_values_is_found(store: Store) -> None:
+    save(store, new_jobs=[make_job(id, priority=id, user=str(id)) for id in (1, 2, 9000)])
+    many = range(2, 8002)
+    for wanted in ({"id": many}, {"priority": many}, {"user": map(str, many)}):
+        question = asked(**{name: tuple(values) for name, values in wanted.items()})
+        with store.reading() as connection:
+            total, rows = reading.jobs(connection, NOW, question)
+            assert [total, *(job["id"] for job in rows)] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("title", "part"),
     [
