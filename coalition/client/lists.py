@@ -73,10 +73,10 @@ def _by_id(http: Http, path: str, asked: Filters, page: int) -> Iterator[dict[st
     first = math.ceil(float(asked.get("id_min", 1)))
     while True:
         page_of = {**asked, "sort": "id", "limit": str(page), "id_min": str(first)}
-        rows, total = _page(http, path, page_of)
+        rows = _page(http, path, page_of)
         fresh = [row for row in rows if row["id"] >= first]
         yield from fresh
-        if not fresh or len(rows) >= total:
+        if not fresh or len(rows) < page:
             return
         first = fresh[-1]["id"] + 1
 
@@ -89,19 +89,19 @@ def _by_offset(
     offset = 0
     while True:
         page_of = {**asked, "sort": sort, "limit": str(page), "offset": str(offset)}
-        rows, total = _page(http, path, page_of)
+        rows = _page(http, path, page_of)
         for row in rows:
             if row[key] not in seen:
                 seen.add(row[key])
                 yield row
         offset += len(rows)
-        if not rows or offset >= total:
+        if not rows or len(rows) < page:
             return
 
 
-def _page(http: Http, path: str, asked: Filters) -> tuple[list[dict[str, Any]], int]:
+def _page(http: Http, path: str, asked: Filters) -> list[dict[str, Any]]:
     rows, total = http.page(path, asked)
     if total is None:
         # It took no notice of the filters either: whoever deletes what is found would delete all.
         raise CoalitionError(f"the server at {http.url} is too old to search its lists")
-    return rows, total
+    return rows

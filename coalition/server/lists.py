@@ -7,10 +7,11 @@ one; `title=shot` wants texts that contain it; numbers also know `priority_min` 
 
 from __future__ import annotations
 
+import operator
 import re
 import reprlib
 import types
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
@@ -19,7 +20,7 @@ import msgspec
 from coalition import wire
 from coalition.errors import BadRequest
 from coalition.store.listing import Asked as Asked
-from coalition.store.listing import Condition
+from coalition.store.listing import Condition, lowered
 
 Row = TypeVar("Row")
 
@@ -58,6 +59,11 @@ class Columns:
             for field in msgspec.structs.fields(row)
             if field.name not in without
         }
+        self._words = {
+            field.name: get_args(field.type)
+            for field in msgspec.structs.fields(row)
+            if self.kinds.get(field.name) == "word" and get_origin(field.type) is Literal
+        }
 
     def parameters(self) -> Iterator[tuple[str, Kind, str]]:
         """Give the parameters of columns: name, kind, and the column with "", "_min" or "_max"."""
@@ -74,18 +80,19 @@ class Columns:
                 return NUMBER
             case "flag":
                 return {"enum": [0, 1]}
-        (field,) = (one for one in msgspec.structs.fields(self.row) if one.name == name)
-        words = get_args(field.type) if get_origin(field.type) is Literal else ()
-        return {"enum": list(words)} if words else {"type": "string"}
+        return {"enum": list(self._words[name])} if name in self._words else {"type": "string"}
 
     def read(self, args: Iterable[tuple[str, str]]) -> Asked:
         """Read the parameters of a request. Raises BadRequest, which names the wrong one."""
         where: list[Condition] = []
         page: dict[str, str] = {}
+        seen: set[str] = set()
         for name, text in args:
+            # Several lists of values become one, but a database takes no thousand conditions.
+            if name in seen and self.kinds.get(name, "text") == "text":
+                raise BadRequest(f"{name} stands there twice", field=name)
+            seen.add(name)
             if name in PAGE:
-                if name in page:
-                    raise BadRequest(f"{name} stands there twice", field=name)
                 page[name] = text
             else:
                 where.append(self._condition(name, text))
@@ -101,13 +108,23 @@ class Columns:
             kind = self.kinds[name]
             if kind == "text":
                 return Condition(name, "contains", (text,))
-            values = tuple(_value(name, kind, one) for one in split(text))
+            values = tuple(self._value(name, kind, one) for one in split(text))
             return Condition(name, "in", values)
         column, bound = name[:-4], BOUNDS.get(name[-4:])
         if bound is None or self.kinds.get(column) != "number":
             short = reprlib.repr(name)
             raise BadRequest(f"this list cannot be asked by {short}", field=name[:100])
-        return Condition(column, bound, (_value(name, "number", text),))
+        return Condition(column, bound, (_number(name, text),))
+
+    def _value(self, name: str, kind: Kind, text: str) -> Any:
+        if kind == "number":
+            return _number(name, text)
+        if kind == "flag":
+            return _flag(name, text)
+        words = self._words.get(name, (text,))
+        if text not in words:
+            raise _wrong(name, f"one of {', '.join(words)}", text)
+        return text
 
     def _order(self, text: str) -> Iterator[tuple[str, bool]]:
         seen = set()
@@ -123,7 +140,9 @@ class Columns:
 
     def part(self, rows: Iterable[Row], asked: Asked, last: str) -> tuple[int, list[Row]]:
         """Give of rows in memory what is asked: how many satisfy the conditions, and the page."""
-        found = [row for row in rows if all(_satisfies(row, one) for one in asked.where)]
+        found = list(rows)
+        for condition in asked.where:
+            found = list(filter(_test(condition), found))
         for name, down in [*asked.order, (last, False)][::-1]:
             found.sort(key=lambda row: _key(getattr(row, name)), reverse=down)
         end = None if asked.limit is None else asked.offset + asked.limit
@@ -173,13 +192,13 @@ def _merged(conditions: list[Condition]) -> Iterator[Condition]:
         yield Condition(column, "in", values)
 
 
-def _value(name: str, kind: Kind, text: str) -> Any:
-    if kind == "word":
-        return text
-    if kind == "flag":
-        if text.lower() not in TRUTHS:
-            raise _wrong(name, "0 or 1", text)
-        return TRUTHS[text.lower()]
+def _flag(name: str, text: str) -> int:
+    if text.lower() not in TRUTHS:
+        raise _wrong(name, "0 or 1", text)
+    return TRUTHS[text.lower()]
+
+
+def _number(name: str, text: str) -> int | float:
     if re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
         return int(text)
     if re.fullmatch(r"[+-]?([0-9]{1,18}|[0-9]{0,18}\.[0-9]{1,18})([eE][+-]?[0-9]{1,2})?", text):
@@ -199,16 +218,17 @@ def _wrong(name: str, kind: str, text: str) -> BadRequest:
     return BadRequest(f"{name} must be {kind}, not {reprlib.repr(text)}", field=name)
 
 
-def _satisfies(row: object, condition: Condition) -> bool:
-    value = getattr(row, condition.column)
+def _test(condition: Condition) -> Callable[[object], bool]:
+    get = operator.attrgetter(condition.column)
     if condition.test == "in":
-        return value in condition.values
-    if value is None:
-        return False
-    wanted = condition.values[0]
+        values = frozenset(condition.values)  # there may be thousands
+        return lambda row: get(row) in values
+    (wanted,) = condition.values
     if condition.test == "contains":
-        return str(wanted).lower() in value.lower()
-    return bool(value >= wanted if condition.test == "min" else value <= wanted)
+        part = lowered(wanted)
+        return lambda row: part in lowered(get(row))
+    holds = operator.ge if condition.test == "min" else operator.le
+    return lambda row: get(row) is not None and holds(get(row), wanted)
 
 
 def _key(value: Any) -> tuple[bool, Any]:

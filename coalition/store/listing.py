@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Double,
+    Integer,
     Select,
+    Table,
     and_,
     case,
-    cast,
     false,
     func,
     literal,
@@ -51,6 +52,15 @@ class Asked:
 ALL = Asked()
 
 
+def lowered(text: str) -> str:
+    """Give a text in small letters, one for each, whatever stands beside it.
+
+    So that any part of a text is a part of it still: Python alone makes two of İ, and another Σ at
+    the end of a word.
+    """
+    return text.replace("Σ", "\N{GREEK SMALL LETTER SIGMA}").replace("İ", "i").lower()
+
+
 class Plain:
     """A column as the database has it, or any expression."""
 
@@ -68,48 +78,76 @@ class Plain:
                 return self.expression >= first
             case "max":
                 return self.expression <= first
-        return func.lower(self.expression).contains(str(first).lower(), autoescape=True)
+        # The database lowers both, as it does not know all letters; LIKE ends at a NUL in SQLite.
+        return func.instr(func.lower(self.expression), func.lower(literal(first))) > 0
 
     def order(self, *, down: bool) -> Sequence[ColumnElement[Any]]:
         """Give what sorts by it."""
         return [self.expression.desc() if down else self.expression.asc()]
 
 
-class Digits(Plain):
-    """A whole number without limits, that is kept as its digits."""
+class Whole(Plain):
+    """A whole number; databases differ in what they make of a fraction beside one."""
 
     def satisfies(self, condition: Condition) -> ColumnElement[bool]:
         """Give the condition as SQL."""
+        return super().satisfies(_of_whole_numbers(condition))
+
+
+class Digits(Plain):
+    """A whole number without limits, that is kept as its digits."""
+
+    def __init__(self, expression: ColumnElement[Any]) -> None:
+        """Stand for an expression."""
+        super().__init__(expression)
+        self._negative = expression < "0"  # a minus comes before all digits
+
+    def satisfies(self, condition: Condition) -> ColumnElement[bool]:
+        """Give the condition as SQL."""
+        condition = _of_whole_numbers(condition)
         if condition.test == "in":
-            whole = [str(int(one)) for one in condition.values if float(one).is_integer()]
-            return self.expression.in_(whole) if whole else false()
-        bound = condition.values[0]
-        if condition.test == "min":
-            whole_bound = -int(-bound // 1) if isinstance(bound, float) else bound
-            return not_(self._below(whole_bound))
-        return self._below((int(bound // 1) if isinstance(bound, float) else bound) + 1)
+            digits = tuple(map(str, condition.values))
+            return super().satisfies(replace(condition, values=digits))
+        (bound,) = condition.values
+        return not_(self._below(bound)) if condition.test == "min" else self._below(bound + 1)
 
     def _below(self, bound: int) -> ColumnElement[bool]:
         text, length = str(bound), func.length(self.expression)
-        negative = self.expression.startswith("-")
-        if bound >= 0:
-            digits = literal(len(text))
-            shorter = or_(length < digits, and_(length == digits, self.expression < text))
-            return or_(negative, shorter)
         digits = literal(len(text))
+        if bound >= 0:
+            shorter = or_(length < digits, and_(length == digits, self.expression < text))
+            return or_(self._negative, shorter)
         longer = or_(length > digits, and_(length == digits, self.expression > text))
-        return and_(negative, longer)
+        return and_(self._negative, longer)
 
     def order(self, *, down: bool) -> Sequence[ColumnElement[Any]]:
-        """Give what sorts by it: roughly as a number first, then exactly."""
-        rough = cast(self.expression, Double)
-        negative = self.expression.startswith("-")
-        length = func.length(self.expression) * case((negative, -1), else_=1)
-        above = case((not_(negative), self.expression))
-        below = case((negative, self.expression))
+        """Give what sorts by it: those with more digits are further from 0."""
+        length = func.length(self.expression) * case((self._negative, -1), else_=1)
+        above = case((not_(self._negative), self.expression))
+        below = case((self._negative, self.expression))
         if down:
-            return [rough.desc(), length.desc(), above.desc(), below.asc()]
-        return [rough.asc(), length.asc(), above.asc(), below.desc()]
+            return [length.desc(), above.desc(), below.asc()]
+        return [length.asc(), above.asc(), below.desc()]
+
+
+def _of_whole_numbers(condition: Condition) -> Condition:
+    """Give what a condition means for whole numbers."""
+    match condition.test:
+        case "in":
+            values = tuple(int(one) for one in condition.values if float(one).is_integer())
+        case "min":
+            values = tuple(map(math.ceil, condition.values))
+        case _:
+            values = tuple(map(math.floor, condition.values))
+    return replace(condition, values=values)
+
+
+def columns_of(table: Table) -> dict[str, Plain]:
+    """Give the columns of a table by their names."""
+    return {
+        column.name: Whole(column) if isinstance(column.type, Integer) else Plain(column)
+        for column in table.c
+    }
 
 
 def page(

@@ -120,8 +120,11 @@ class MySQL:
         return self._engine(pool_size=1, max_overflow=0, pool_reset_on_return=None)
 
     def readers(self) -> Engine:
-        """Make the engine of the connections that only read."""
-        return self._engine(max_overflow=-1, pool_pre_ping=True)
+        """Make the engine of the connections that only read; a transaction sees one moment.
+
+        That is the moment of its first question, however long the connection was there before.
+        """
+        return self._engine(max_overflow=-1, pool_pre_ping=True, isolation_level="REPEATABLE READ")
 
     def _engine(self, answer_timeout: float | None = ANSWER_TIMEOUT, **options: Any) -> Engine:
         arguments = {

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from coalition.core.states import PAUSED, RESERVED, WORKING
 from coalition.store import schema
 from coalition.store.engine import fetch
-from coalition.store.listing import ALL, Asked, Digits, Plain, page
+from coalition.store.listing import ALL, Asked, Digits, Plain, columns_of, page
 
 Shown = dict[str, Any]
 
@@ -66,7 +66,7 @@ def dependencies_of(id: int) -> ColumnElement[bool]:
 def _job_columns(now: float) -> dict[str, Plain]:
     """Give what a list of jobs can be asked by: the columns as they are shown."""
     table = schema.jobs.c
-    columns = {column.name: Plain(column) for column in table}
+    columns = columns_of(schema.jobs)
     columns["priority"] = Digits(table.priority)
     columns["state"] = Plain(case((table.paused != 0, literal(PAUSED)), else_=table.state))
     runs = and_(table.state == WORKING, table.is_group == 0)
@@ -152,7 +152,7 @@ def events(
     question = select(schema.runs).where(table.state != RESERVED)
     if since is not None:
         question = question.where(table.start > since)
-    columns = {column.name: Plain(column) for column in table}
+    columns = columns_of(schema.runs)
     total, question = page(connection, question, columns, asked, table.id.asc())
     return total, (
         {**row, "start": round(row["start"], DIGITS), "duration": round(row["duration"], DIGITS)}

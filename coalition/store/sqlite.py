@@ -14,6 +14,7 @@ from typing import IO, Any
 from sqlalchemy import URL, Connection, Engine, Select, Table, create_engine, event
 
 from coalition.errors import StoreBusy, StoreError
+from coalition.store.listing import lowered
 
 if sys.platform == "win32":
     import msvcrt
@@ -118,6 +119,8 @@ class SQLite:
         @event.listens_for(engine, "connect")
         def connect(connection: sqlite3.Connection, record: object) -> None:
             connection.execute("PRAGMA query_only=ON")
+            # Its own knows no letters but those of ASCII.
+            connection.create_function("lower", 1, lowered, deterministic=True)
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:

@@ -37,6 +37,17 @@ def test_jobs_that_go_meanwhile_hide_no_others(server: Scripted, farm: Connectio
     assert [one.id for one in found] == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("sort", ["", "id"])
+def test_a_list_is_read_until_a_page_is_short_whatever_its_total(
+    server: Scripted, farm: Connection, sort: str
+) -> None:
+    jobs = server.lists["/api/jobs"] = [job(id) for id in range(1, 3)]
+    found = farm.jobs(page=2, sort=sort)
+    assert next(found).id == 1
+    jobs.append(job(3))
+    assert [one.id for one in found] == [2, 3]
+
+
 def test_jobs_are_searched_by_the_server(server: Scripted, farm: Connection) -> None:
     server.lists["/api/jobs"] = []
     assert list(farm.jobs(user="bob", state=["ERROR", "WORKING"], parent=0, title="sea")) == []
@@ -76,7 +87,7 @@ def test_another_order_is_paged_by_its_place_and_gives_no_job_twice(
     assert next(found).id == 5
     jobs.append(job(6, priority=6))
     assert [one.id for one in found] == [4, 3, 2, 1]
-    assert [query["offset"] for query in asked(server)] == [["0"], ["2"], ["4"]]
+    assert [query["offset"] for query in asked(server)] == [["0"], ["2"], ["4"], ["6"]]
 
 
 def test_a_group_gives_its_children(server: Scripted, farm: Connection) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from coalition.server import lists
 from tests.server.builders import Api
 
 
@@ -113,12 +114,44 @@ def test_what_a_list_does_not_know_is_refused_by_name(
 @pytest.mark.parametrize(
     "query",
     ["id=x", "id=1,,2", "priority_min=", "priority_min=inf", "priority=nan", "paused=2", "paused=",
-     "id=9" + "9" * 40],
+     "id=9" + "9" * 40, "state=done", "state=waiting", "state=", "state=ERROR,STOPPED"],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_refused_by_name(api: Api, query: str) -> None:
     answer = api.ask("GET", f"/api/jobs?{query}")
     assert answer.status_code == 400
     assert answer.json()["error"]["detail"] == {"field": query.partition("=")[0]}
+
+
+@pytest.mark.parametrize("path", ["workers", "events", "jobs/states"])
+def test_a_state_that_does_not_exist_is_refused(api: Api, path: str) -> None:
+    answer = api.ask("GET", f"/api/{path}?state=PARTY")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["detail"] == {"field": "state"}
+    assert "one of W" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("query", ["id_min=1", "priority_max=2.5", "title=a"])
+def test_a_bound_or_a_part_stands_there_once(api: Api, query: str) -> None:
+    answer = api.ask("GET", f"/api/jobs?{query}&{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["detail"] == {"field": query.partition("=")[0]}
+
+
+@pytest.mark.parametrize("between", [",", "&id="])
+def test_an_address_full_of_values_is_answered(api: Api, film: list[int], between: str) -> None:
+    values = between.join(map(str, [*range(10**7, 10**7 + 1200), film[1]]))
+    assert found(api, f"id={values}") == [film[1]]
+
+
+def test_a_list_can_be_asked_by_everything_at_once(api: Api, film: list[int]) -> None:
+    values = {"": "", "_min": "-1e17", "_max": "1e17"}
+    conditions = [
+        f"{name}={values[bound]}"
+        for name, kind, bound in lists.JOBS.parameters()
+        if (bound or kind == "text") and "progress" not in name
+    ]
+    beyond = film[3]  # its priority is larger than any bound
+    assert found(api, "&".join(conditions)) == [id for id in film if id != beyond]
 
 
 def test_workers_and_runs_are_filtered_sorted_and_paged(api: Api) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from coalition.store import reading
 from coalition.store.engine import Store
+from coalition.store.listing import ALL
 from coalition.store.writing import delete_jobs
 from tests.store.builders import (
     NOW,
     dependencies,
     events,
+    ids,
     jobs_below,
     make_job,
     make_run,
@@ -136,3 +138,18 @@ def test_readers_see_the_old_state_while_a_batch_is_being_written(store: Store) 
         assert shown(store, 1) is not None
         assert shown(store, 2) is not None
     assert shown(store, 1) is None
+
+
+def test_a_list_and_its_total_are_of_one_moment(store: Store) -> None:
+    save(store, new_jobs=[make_job(1)])
+    with store.reading() as connection:
+        total, rows = reading.jobs(connection, NOW, ALL)
+        save(store, new_jobs=[make_job(2)])
+        assert [total, len(list(rows))] == [1, 1]
+        assert reading.job(connection, 2, NOW) is None
+
+
+def test_what_is_written_is_seen_by_whoever_reads_next(store: Store) -> None:
+    for id in (1, 2, 3):
+        save(store, new_jobs=[make_job(id)])
+        assert ids(store) == list(range(1, id + 1))
