@@ -159,17 +159,30 @@ def page(
 ) -> tuple[int, Select[Any]]:
     """Give how many rows satisfy the conditions, and the question for those of the page.
 
-    Among rows that are equal otherwise `last` decides, so that pages fit together.
+    Among rows that are equal otherwise `last`, which tells them apart, decides: pages fit together.
     """
     for condition in asked.where:
         rows = rows.where(columns[condition.column].satisfies(condition))
     total = connection.scalar(select(func.count()).select_from(rows.order_by(None).subquery())) or 0
-    for name, down in asked.order:
-        rows = rows.order_by(*columns[name].order(down=down))
-    rows = rows.order_by(last)
-    if asked.limit is not None:
-        rows = rows.limit(asked.limit)
+    order = [by for name, down in asked.order for by in columns[name].order(down=down)]
+    order.append(last.asc())
     if asked.offset:
-        # MySQL knows no offset without a limit.
-        rows = rows.limit(asked.limit if asked.limit is not None else 2**62).offset(asked.offset)
-    return total, rows
+        rows = _far(rows, order, asked, last)
+    elif asked.limit is not None:
+        rows = rows.limit(asked.limit)
+    return total, rows.order_by(*order)
+
+
+def _far(
+    rows: Select[Any], order: Sequence[ColumnElement[Any]], asked: Asked, last: ColumnElement[Any]
+) -> Select[Any]:
+    """Give the rows of a page far behind: those before it are sorted without their other columns.
+
+    With them SQLite takes three times as long.
+    """
+    # MySQL knows no offset without a limit.
+    limit = asked.limit if asked.limit is not None else 2**62
+    numbers = rows.with_only_columns(last).order_by(*order).limit(limit).offset(asked.offset)
+    page = numbers.subquery()
+    (number,) = page.columns
+    return select(*rows.selected_columns).join(page, last == number)

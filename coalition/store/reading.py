@@ -48,7 +48,7 @@ def jobs(
     """
     table = schema.jobs.c
     question = select(schema.jobs).where(_visible(), *where)
-    total, question = page(connection, question, _job_columns(now), asked, table.id.asc())
+    total, question = page(connection, question, _job_columns(now), asked, table.id)
     return total, _shown(fetch(connection, question), now)
 
 
@@ -153,7 +153,7 @@ def events(
     if since is not None:
         question = question.where(table.start > since)
     columns = columns_of(schema.runs)
-    total, question = page(connection, question, columns, asked, table.id.asc())
+    total, question = page(connection, question, columns, asked, table.id)
     return total, (
         {**row, "start": round(row["start"], DIGITS), "duration": round(row["duration"], DIGITS)}
         for row in connection.execute(question).mappings()
