@@ -116,7 +116,6 @@ def test_schemathesis_finds_no_fault_and_no_undocumented_answer(
         *("--phases", "examples,coverage,fuzzing,stateful"),
         *("--checks", CHECKS),
         *("--max-examples", "4"),
-        *("--workers", "2"),
         *("--exclude-path", "/api/stream"),
         *("--suppress-health-check", "all"),
         *("--request-timeout", "30"),
