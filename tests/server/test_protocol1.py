@@ -115,7 +115,7 @@ def test_bytes_need_not_be_escaped_in_a_form(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a\0b", "a\nb\r\tc", "\\n \\u00e9 \\", '\'"\'"""', "☃ 😀 é", "%s {} #"]
+    "text", ["a\x01b", "a\nb\r\tc", "\\n \\u00e9 \\", '\'"\'"""', "☃ 😀 é", "%s {} #"]
 )
 def test_any_text_is_told_as_a_literal(api: Api, text: str) -> None:
     fields = {"command": text, "dir": text, "user": text, "environment": text}

@@ -219,7 +219,7 @@ def test_no_variable_of_a_job_is_set_for_a_runcommand_without_a_script() -> None
 
 @needs_root
 def test_the_program_of_the_documentation_hands_on_a_jobs_variables(folder: Path) -> None:
-    page = (ROOT / "docs" / "operations.rst").read_text("utf-8")
+    page = (ROOT / "docs" / "users.rst").read_text("utf-8")
     program = page[page.index("   #!/bin/sh\n") :].partition("\n\n")[0]
     (folder / "myrunner").write_text(dedent(program) + "\n")
     (folder / "myrunner").chmod(0o755)
