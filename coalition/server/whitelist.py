@@ -26,14 +26,15 @@ class Whitelist:
             else:
                 self._lists.setdefault(user, []).append(_compiled(line))
 
-    def check(self, jobs: Iterable[tuple[str, str]]) -> None:
-        """Raise CommandRefused if one of these users may not have that command.
+    def allows(self, user: str, command: str) -> bool:
+        """Say whether a user may have a command. A group has none, and is nobody's concern."""
+        lists = {name: self._lists[name] for name in ("", user) if name in self._lists}
+        return not (command and lists) or any(_matches(one, command) for one in lists.values())
 
-        A group has none, and is nobody's concern.
-        """
+    def check(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Raise CommandRefused if one of these users may not have that command."""
         for user, command in jobs if self._lists else ():
-            lists = {name: self._lists[name] for name in ("", user) if name in self._lists}
-            if command and lists and not any(_matches(one, command) for one in lists.values()):
+            if not self.allows(user, command):
                 short = command if len(command) <= 100 else command[:100] + "..."
                 raise CommandRefused(
                     f"the white list of this server has no command such as {short!r}",
