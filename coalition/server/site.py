@@ -162,7 +162,7 @@ def _send_file(request: LimitedRequest, answer: answers.Answer) -> None:
     file = open_log(path)  # the producer closes it
     file.seek(offset)
     if answer.as_json:
-        JsonText(request, file, size, answer.remark).start()
+        JsonFilePart(request, file, size, answer.remark).start()
     else:
         FilePart(request, file, size).start()
 
@@ -231,7 +231,7 @@ class FilePart(NoRangeStaticProducer):
         return data
 
 
-class JsonText(FilePart):
+class JsonFilePart(FilePart):
     """Sends a file as a JSON text; bytes that are no UTF-8 become U+FFFD."""
 
     def __init__(self, request: LimitedRequest, file: Any, size: int, remark: str) -> None:
