@@ -37,6 +37,12 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+def check(body: bytes) -> Iterator[None]:
+    """See what msgspec does not in what it has decoded, yielding at times. Raises BadRequest."""
+    check_texts(body)
+    yield from check_keys(body)
+
+
 def check_keys(body: bytes) -> Iterator[None]:
     """See that in what has been decoded no object has a key twice, yielding now and then.
 

@@ -56,14 +56,12 @@ class Wanted:
         if body.lstrip()[:1] == b"[":
             self.shape = []
             items = _decode(_raw_list, body, "$")
-            strict.check_texts(body)
-            yield from strict.check_keys(body)
+            yield from strict.check(body)
             yield from self._read_list(items, -1, self.shape, "$", 0)
         else:
             self.shape = [None]
             _decode(_raw, body, "$")
-            strict.check_texts(body)
-            yield from strict.check_keys(body)
+            yield from strict.check(body)
             yield from self._read_one(body, -1, self.shape, 0, "$", 0)
             self.shape = self.shape[0]
 

@@ -125,8 +125,7 @@ class Route:
         except strict.FAULTS as error:
             raise self._fault(error, body) from None
         if self.path != NODE_PATH:  # a node says no key twice, and says much
-            strict.check_texts(body)
-            for _ in strict.check_keys(body):
+            for _ in strict.check(body):
                 pass  # a body that is no submission is short enough to be read in one turn
         return decoded
 
@@ -196,17 +195,16 @@ def find(method: str, segments: tuple[str, ...]) -> tuple[Route, int]:
     path = "/" + "/".join(segments)
     if methods is None:
         raise UnknownRoute(f"there is no {path} on this server", path=path)
-    takes = _methods(methods)
-    if method not in takes:
-        text = f"{path} takes {', '.join(sorted(takes))}, not {method}"
-        raise WrongMethod(text, path=path, takes=sorted(takes))
-    return takes[method], id
-
-
-def _methods(routes: dict[str, Route]) -> dict[str, Route]:
-    """Give the routes of a path by all methods that it takes: HEAD as GET, if that only looks."""
-    looks = routes.get("GET")
-    return routes if looks is None or looks.changes else {**routes, "HEAD": looks}
+    found = methods.get(method)
+    if found is None:
+        looks = methods.get("GET")
+        only_looks = looks is not None and not looks.changes
+        if method == "HEAD" and looks is not None and only_looks:
+            return looks, id
+        takes = sorted([*methods, "HEAD"] if only_looks else methods)
+        text = f"{path} takes {', '.join(takes)}, not {method}"
+        raise WrongMethod(text, path=path, takes=takes)
+    return found, id
 
 
 def segments_of(path: str) -> tuple[str, ...]:
